@@ -1,0 +1,46 @@
+# The commands of the project; `make help` lists them.
+# Everything is installed into .venv, and only what is missing.
+
+PORT ?= 8000
+BIN := .venv/bin
+READY := .venv/.ready
+export NO_MKDOCS_2_WARNING = 1
+export JUPYTER_PLATFORM_DIRS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help start lab test lint run clean
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+start: $(READY)  ## build the site and serve it; PORT=8080 for another port
+	@$(BIN)/python docs/machinery/serve.py $(PORT)
+
+lab: $(READY)  ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab notebooks \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+test: $(READY) lint  ## run everything that proves the project
+	@.ci/ensure "command -v chromium || command -v google-chrome" chromium \
+	  "a browser is needed to test the site"
+	@.ci/ensure "$(BIN)/playwright --version" libatomic1 \
+	  "libatomic is needed by what drives the browser"
+	@$(BIN)/pytest
+
+lint: $(READY)  ## check style, types, spelling and notebooks
+	@echo "· ruff, ty, codespell, notebooks"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/ty check --quiet
+	@$(BIN)/codespell
+	@$(BIN)/python notebooks check
+
+run: $(READY)  ## run chapters and store their outputs; CHAPTERS="01 02" for some
+	@$(BIN)/python notebooks run $(CHAPTERS)
+
+clean:  ## remove everything that was made
+	rm -rf .venv site .pytest_cache .ruff_cache .hypothesis .coverage*
+
+$(READY): pyproject.toml constraints.txt .ci/install
+	@.ci/install
+	@touch $@
