@@ -1,0 +1,11 @@
+"""What tests and chapters share.
+
+What runs in process is here. The real server is in `snippets.testing.server`,
+the comparison of clients in `snippets.testing.witnesses`.
+"""
+
+from .client import Client, Closed, Refused
+from .in_process import connect
+from .tap import Tap
+
+__all__ = ["Client", "Closed", "Refused", "Tap", "connect"]

@@ -1,0 +1,157 @@
+"""Every snippet works where it is copied to, and its own test covers it.
+
+For each module, found by looking: the module, the modules that it and its test
+name, and the test go into a fresh package, and the test has to pass there,
+out of sight of this project, and to run every line and branch of the module.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "snippets").rglob("*.py")
+    if path.name != "__init__.py"
+)
+PACKAGE = "copied"
+
+
+def path_of_test(module: Path) -> Path:
+    """Where the test of a module is."""
+    return Path("tests") / module.with_name(f"test_{module.name}")
+
+
+def named_in(file: Path) -> Iterator[Path]:
+    """List the snippets that a file imports, relatively or by name."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            here = file.parents[node.level - 1] if node.level else Path()
+            stem = here.joinpath(*(node.module or "").split("."))
+            names = [stem, *(stem / alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [Path(*alias.name.split(".")) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            for found in (name.with_suffix(".py"), name / "__init__.py"):
+                if found.parts[0] == "snippets" and (ROOT / found).exists():
+                    yield found
+
+
+def needed_by(*files: Path) -> set[Path]:
+    """List the files, and all snippets that they need."""
+    needed: set[Path] = set()
+    left = list(files)
+    while left:
+        if (file := left.pop()) not in needed:
+            needed.add(file)
+            left += named_in(file)
+    return needed
+
+
+def copy(module: Path, into: Path) -> None:
+    """Copy a module with its test and with what both of them need."""
+    test = path_of_test(module)
+    for file in needed_by(module, test) - {test}:
+        target = into / PACKAGE / file.relative_to("snippets")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / file).read_bytes())
+        for folder in target.relative_to(into).parents[:-1]:
+            (into / folder / "__init__.py").touch()
+    text = (ROOT / test).read_text(encoding="utf-8")
+    text = re.sub(r"\bsnippets\b", PACKAGE, text)
+    (into / test.name).write_text(text, encoding="utf-8")
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, with installed packages and without us.
+
+    With -S, the `.pth` file of an editable installation has no effect.
+    """
+    foreign = ("PYTEST", "COV", "PYTHON")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        cwd=cwd,
+        env={
+            **env,
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_project_is_out_of_sight(tmp_path: Path):
+    run = python("-c", "import litestar, snippets", cwd=tmp_path)
+    assert "No module named 'snippets'" in run.stderr
+
+
+def try_copy(module: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the test of a copied module under coverage."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    excluded = settings["coverage"]["report"]["exclude_also"]
+    (folder / ".coveragerc").write_text(
+        "\n".join(
+            ["[report]", "exclude_also =", *(f"  {e}" for e in excluded)]
+        )
+    )
+    dotted = ".".join([PACKAGE, *module.with_suffix("").parts[1:]])
+    return python(
+        *("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
+        *("-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto"),
+        *("-p", "pytest_cov.plugin", f"--cov={dotted}", "--cov-branch"),
+        *("--cov-report=term-missing", "--cov-fail-under=100"),
+        path_of_test(module).name,
+        cwd=folder,
+    )
+
+
+Runs = dict[Path, Future[subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runs]:
+    """Try the modules that are asked for, two at a time.
+
+    All are copied first, by this thread alone: in Python 3.11.7, two threads
+    in `ast.parse` at once can break it (cpython #106905).
+    """
+    wanted = [
+        Path(str(item.callspec.params["module"]))
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.originalname
+        == "test_a_copy_passes_its_own_test_and_is_covered"
+    ]
+    folders = {module: tmp_path_factory.mktemp(module.stem) for module in wanted}
+    for module, folder in folders.items():
+        copy(module, folder)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield {
+            module: pool.submit(try_copy, module, folder)
+            for module, folder in folders.items()
+        }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_a_copy_passes_its_own_test_and_is_covered(module: Path, runs: Runs):
+    run = runs[module].result()
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
