@@ -1,0 +1,34 @@
+// What the theme leaves to be done for those who use a keyboard.
+
+// A part that scrolls sideways can be focused, and so scrolled with arrow keys.
+const scrolling = ".output, figure.frames, .md-typeset__scrollwrap";
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+
+// The theme's menu and search buttons are labels, which take no focus.
+function makeButton(label, name) {
+  label.tabIndex = 0;
+  label.setAttribute("role", "button");
+  label.setAttribute("aria-label", name);
+  label.onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    label.click();
+  };
+}
+
+// Runs on the first page and on each one that instant navigation brings.
+document$.subscribe(() => {
+  for (const part of document.querySelectorAll(scrolling)) sizes.observe(part);
+});
+
+// A dialog needs a name.
+document.querySelector(".md-search").setAttribute("aria-label", "Search");
+
+const header = document.querySelector(".md-header");
+makeButton(header.querySelector("label[for=__drawer]"), "Menu");
+makeButton(header.querySelector("label.md-header__button[for=__search]"), "Search");

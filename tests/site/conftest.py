@@ -1,0 +1,101 @@
+"""The site, built once and served below a sub-path, as a host would do it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One built page."""
+
+    path: str
+    html: str
+    soup: BeautifulSoup
+
+
+@dataclass(frozen=True)
+class Site:
+    """A built site that is being served."""
+
+    folder: Path
+    url: str
+    pages: list[Page]
+
+    @property
+    def chapters(self) -> list[Page]:
+        """The pages that are notebooks."""
+        return [page for page in self.pages if page.soup.select(".cell")]
+
+
+def build(
+    project: Path, site: Path, url: str
+) -> subprocess.CompletedProcess[str]:
+    """Build a project's site as the Makefile does."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(site)],
+        cwd=project,
+        env=os.environ | {"SITE_URL": url, "NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def small_project(folder: Path, *cells: nbformat.NotebookNode) -> None:
+    """Copy the project with a single chapter, which has these cells."""
+    for name in ("mkdocs.yml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("docs", "snippets"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "notebooks").mkdir()
+    title = new_markdown_cell("# A chapter\n\n## A `section` of it\n")
+    facts = {"minutes": 5, "needs": "nothing", "summary": "A single page."}
+    notebook = new_notebook(
+        cells=[title, *cells], metadata={"frame_by_frame": facts}
+    )
+    nbformat.write(notebook, folder / "notebooks" / "00-life.ipynb")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files without a line for each in the test's output."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    served = tmp_path_factory.mktemp("served")
+    handler = partial(QuietHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/docs/"
+        built = build(ROOT, served / "docs", url)
+        assert built.returncode == 0, built.stdout
+        pages = []
+        for path in sorted((served / "docs").rglob("*.html")):
+            html = path.read_text(encoding="utf-8")
+            name = path.relative_to(served / "docs").as_posix()
+            name = name.removesuffix("index.html")
+            pages.append(Page(name, html, BeautifulSoup(html, "lxml")))
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Site(served / "docs", url, pages)
+        server.shutdown()
+        thread.join()

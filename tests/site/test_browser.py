@@ -1,0 +1,248 @@
+"""What a reader meets, in a real browser."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+
+from .conftest import ROOT, Site
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+DESKTOP = ViewportSize(width=1280, height=900)
+PHONE = ViewportSize(width=390, height=844)
+
+
+# The browser lives as long as this module: while it runs, so does an event
+# loop, and other tests need the thread for theirs.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.fail(f"no browser: install one of {', '.join(BROWSERS)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--no-first-run",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open an address in a tab of its own."""
+    contexts = []
+
+    def open_page(
+        address: str, *, viewport: ViewportSize = DESKTOP, scripts: bool = True
+    ) -> Page:
+        context = browser.new_context(
+            viewport=viewport, java_script_enabled=scripts
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@dataclass
+class Visit:
+    """What one look at one page showed."""
+
+    path: str
+    problems: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    overflow: int = 0
+
+
+# Whole files have thousands of words in the few colours of chapters' cells.
+EXCEPT_LISTINGS = {"exclude": [["#source ~ .highlight, #test ~ .highlight"]]}
+AXE_ALL = {"resultTypes": ["violations"]}
+AXE_COLOURS = AXE_ALL | {"runOnly": ["color-contrast"]}
+OVERFLOW = """() => {
+    const page = document.documentElement;
+    return page.scrollWidth - page.clientWidth;
+}"""
+
+
+def violations(page: Page, scheme: str, options: dict[str, Any]) -> list[str]:
+    """What axe finds to be serious, and where."""
+    results = Axe().run(page, EXCEPT_LISTINGS, options)
+    return [
+        f"{scheme}: {violation['id']}: {node['html'][:200]}"
+        for violation in results.response["violations"]
+        if violation["impact"] in {"serious", "critical"}
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def visits(site: Site, browser: Browser) -> list[Visit]:
+    """Every page, seen wide and narrow, light and dark."""
+    context = browser.new_context(
+        color_scheme="light", reduced_motion="reduce"
+    )
+    page = context.new_page()
+    seen: list[Visit] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            seen[-1].problems.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((site.url, "data:", "blob:")):
+            seen[-1].foreign.append(request.url)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: seen[-1].problems.append(str(error)))
+    page.on("request", on_request)
+    for built in site.pages:
+        visit = Visit(built.path)
+        seen.append(visit)
+        page.set_viewport_size(DESKTOP)
+        page.goto(site.url + built.path)
+        visit.violations += violations(page, "light", AXE_ALL)
+        page.evaluate("document.body.dataset.mdColorScheme = 'slate'")
+        visit.violations += violations(page, "dark", AXE_COLOURS)
+        page.set_viewport_size(PHONE)
+        visit.overflow = page.evaluate(OVERFLOW)
+    context.close()
+    return seen
+
+
+def test_no_page_complains_in_the_console(visits: list[Visit]):
+    assert {v.path: v.problems for v in visits if v.problems} == {}
+
+
+def test_no_page_asks_another_host(visits: list[Visit]):
+    assert {v.path: v.foreign for v in visits if v.foreign} == {}
+
+
+def test_no_page_has_a_serious_accessibility_problem(visits: list[Visit]):
+    assert {v.path: v.violations for v in visits if v.violations} == {}
+
+
+def test_no_page_is_wider_than_a_phone(visits: list[Visit]):
+    assert {v.path: v.overflow for v in visits if v.overflow > 0} == {}
+
+
+# A page's further results are folded.
+UNFOLD = """link => {
+    const folded = link.closest("details");
+    if (folded) folded.open = true;
+}"""
+
+
+def test_search_lands_on_the_section(
+    site: Site, open_page: Callable[..., Page]
+):
+    headings = {
+        page.path: [
+            (str(heading["id"]), heading.get_text().removesuffix("¶"))
+            for heading in page.soup.select("article h2[id]")
+        ]
+        for page in site.chapters
+    }
+    names = Counter(name for all_ in headings.values() for _, name in all_)
+    for path, sections in headings.items():
+        page = open_page(site.url)
+        ready = page.locator(".md-search-result__meta")
+        expect(ready).to_have_text("Type to start searching")
+        anchor, name = next(s for s in sections if names[s[1]] == 1)
+        box = page.get_by_role("textbox", name="Search")
+        box.fill(name)
+        box.press("End")  # the theme searches when a key comes up
+        result = page.locator(f'.md-search-result a[href$="{path}#{anchor}"]')
+        result.evaluate(UNFOLD)
+        result.press("Enter")
+        page.wait_for_url(lambda url, a=anchor: url.endswith(f"#{a}"))
+        expect(page.locator(f"[id='{anchor}']")).to_be_in_viewport()
+
+
+def test_a_chapter_is_complete_without_scripts(
+    site: Site, open_page: Callable[..., Page]
+):
+    for chapter in site.chapters:
+        page = open_page(site.url + chapter.path, scripts=False)
+        shown = page.locator("article").inner_text()
+        path = (ROOT / chapter.path.rstrip("/")).with_suffix(".ipynb")
+        for cell in nbformat.read(path, as_version=4).cells:
+            outputs = cell.get("outputs", [])
+            folded = any("<details>" in str(output) for output in outputs)
+            if cell.cell_type == "code" and not folded:
+                assert cell.source.strip() in shown
+            for output in outputs:
+                if output.output_type == "stream":
+                    assert output.text.strip() in shown
+        for dead in ("[data-md-component=palette]", ".md-search"):
+            expect(page.locator(dead)).to_be_hidden()
+        expect(page.locator("[for=__search]").first).to_be_hidden()
+
+
+FOCUSED = """() => {
+    const element = document.activeElement;
+    // The theme's radio buttons are seen through the label beside them.
+    const radio = element.type === "radio";
+    const seen = radio ? element.nextElementSibling : element;
+    const box = seen.getBoundingClientRect();
+    return {
+        name: element.outerHTML.slice(0, 120),
+        body: element === document.body,
+        place: [...document.querySelectorAll("*")].indexOf(element),
+        visible: box.width > 0 && box.height > 0
+            && box.bottom > 0 && box.right > 0 && box.left < innerWidth,
+        ring: getComputedStyle(seen).outlineStyle !== "none"
+            || element.matches("input, .md-skip"),
+        cell: element.matches(".cell *"),
+        scrolls: element.scrollWidth > element.clientWidth,
+        works: element.matches("a[href], button, summary, input"),
+    };
+}"""
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["wide", "narrow"])
+def test_the_tab_key_goes_through_a_chapter_in_order(
+    site: Site, open_page: Callable[..., Page], viewport: ViewportSize
+):
+    page = open_page(site.url + site.chapters[0].path, viewport=viewport)
+    stops: list[dict[str, Any]] = []
+    while True:
+        page.keyboard.press("Tab")
+        stop = page.evaluate(FOCUSED)
+        if stop["body"] or (stops and stop["place"] == stops[0]["place"]):
+            break
+        stops.append(stop)
+        assert len(stops) < 500, "the focus never leaves the page"
+    assert "md-skip" in stops[0]["name"]
+    places = [stop["place"] for stop in stops]
+    assert places == sorted(places)
+    assert [s["name"] for s in stops if not s["visible"]] == []
+    assert [s["name"] for s in stops if not s["ring"]] == []
+    in_cells = [stop for stop in stops if stop["cell"]]
+    idle = [s for s in in_cells if not (s["works"] or s["scrolls"])]
+    assert [s["name"] for s in idle] == []

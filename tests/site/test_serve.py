@@ -1,0 +1,94 @@
+"""`make start`: the site on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+from urllib.request import urlopen
+
+from nbformat.v4 import new_markdown_cell
+
+from .conftest import ROOT, small_project
+
+
+@contextmanager
+def serving(project: Path, port: int) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "docs/machinery/serve.py", str(port)],
+        cwd=project,
+        # It opens a browser: here, one that does nothing.
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "BROWSER": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_site_is_built_and_served_until_interrupted(tmp_path: Path):
+    small_project(tmp_path)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    with serving(tmp_path, port) as process:
+        assert process.stdout is not None
+        assert any(address in line for line in process.stdout)
+        with urlopen(address + "notebooks/00-life/", timeout=5) as answer:
+            assert "A chapter" in answer.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 0
+
+
+def said_before_serving(project: Path, port: int) -> str:
+    said = ""
+    with serving(project, port) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if "is at" in line:
+                break
+    return said
+
+
+def test_the_site_is_built_again_only_after_a_change(tmp_path: Path):
+    small_project(tmp_path)
+    port = free_port()
+    assert "building" in said_before_serving(tmp_path, port)
+    assert "building" not in said_before_serving(tmp_path, port)
+    (tmp_path / "docs" / "glossary.md").touch()
+    assert "building" in said_before_serving(tmp_path, port)
+
+
+def test_a_build_that_failed_is_not_served_the_next_time(tmp_path: Path):
+    broken = new_markdown_cell("[nowhere](nowhere.md)")
+    small_project(tmp_path, broken)
+    port = free_port()
+    for _ in range(2):
+        with serving(tmp_path, port) as process:
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "nowhere.md" in said
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serving(ROOT, port) as process:
+            said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"port {port}" in said
+    assert "in use" in said
