@@ -141,7 +141,9 @@ def runs(
         and item.originalname
         == "test_a_copy_passes_its_own_test_and_is_covered"
     ]
-    folders = {module: tmp_path_factory.mktemp(module.stem) for module in wanted}
+    folders = {
+        module: tmp_path_factory.mktemp(module.stem) for module in wanted
+    }
     for module, folder in folders.items():
         copy(module, folder)
     with ThreadPoolExecutor(max_workers=2) as pool:
