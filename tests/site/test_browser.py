@@ -1,8 +1,7 @@
 """What a reader meets, in a real browser."""
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,57 +15,9 @@ from playwright.sync_api import (
     Request,
     ViewportSize,
     expect,
-    sync_playwright,
 )
 
-from .conftest import ROOT, Site
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-DESKTOP = ViewportSize(width=1280, height=900)
-PHONE = ViewportSize(width=390, height=844)
-
-
-# The browser lives as long as this module: while it runs, so does an event
-# loop, and other tests need the thread for theirs.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.fail(f"no browser: install one of {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--no-first-run",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open an address in a tab of its own."""
-    contexts = []
-
-    def open_page(
-        address: str, *, viewport: ViewportSize = DESKTOP, scripts: bool = True
-    ) -> Page:
-        context = browser.new_context(
-            viewport=viewport, java_script_enabled=scripts
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+from .conftest import DESKTOP, PHONE, ROOT, Site
 
 
 @dataclass
