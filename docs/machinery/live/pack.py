@@ -24,7 +24,7 @@ def pack(folder: Path, archive: Path) -> None:
         contents[file] = (folder / file).read_bytes()
         if file.suffix == ".py":
             name = f"{file.stem}.cpython-314.pyc"
-            bytecode = compiled(folder, file, archive.name)
+            bytecode = compiled(folder, file, archive)
             contents[file.parent / "__pycache__" / name] = bytecode
     write(contents, archive)
 
@@ -40,7 +40,7 @@ def pack_bytecode(folder: Path, archive: Path, *keep: str) -> None:
     contents = {}
     for file in files(folder):
         if file.suffix == ".py":
-            bytecode = compiled(folder, file, archive.name)
+            bytecode = compiled(folder, file, archive)
             contents[file.with_suffix(".pyc")] = bytecode
         if file.suffix != ".py" or file.parts[0] in keep:
             contents[file] = (folder / file).read_bytes()
@@ -53,22 +53,24 @@ def files(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
-def compiled(folder: Path, file: Path, place: str) -> bytes:
+def compiled(folder: Path, file: Path, archive: Path) -> bytes:
     """Compile one module.
 
     Args:
         folder: Where the module's package lies.
         file: The module, relative to the folder.
-        place: What stands in the bytecode for the folder's path.
+        archive: The zip, whose name stands in the bytecode for the folder's
+            path.
 
     Raises:
         py_compile.PyCompileError: The module has a syntax error.
     """
-    bytecode = folder.parent / "compiled.pyc"
+    # Another process may be packing beside this one.
+    bytecode = archive.with_suffix(".pyc")
     py_compile.compile(
         str(folder / file),
         cfile=str(bytecode),
-        dfile=f"/{place}/{file.as_posix()}",
+        dfile=f"/{archive.name}/{file.as_posix()}",
         doraise=True,
         invalidation_mode=UNCHECKED,
     )
