@@ -13,31 +13,30 @@ import hashlib
 import json
 import shutil
 import sys
-import tarfile
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile
 
 import fetch
+import licences
 import parts
 from fetch import BundleError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 WORK = ROOT / ".work"
-TOOLS = ("bundle.py", "compile.mjs", "fetch.py", "pack.py", "parts.py")
 SCRIPTS = ("boot.mjs", "worker.mjs")
-
-CORE = (
-    "pyodide.mjs",
-    "pyodide.asm.mjs",
-    "pyodide.asm.wasm",
-    "python_stdlib.zip",
+TOOLS = (
+    "bundle.py",
+    "compile.mjs",
+    "fetch.py",
+    "licences.py",
+    "pack.py",
+    "parts.py",
 )
-LOCK = "pyodide-lock.json"
 RECENT = 4
 """How many bundles are kept."""
 
@@ -58,96 +57,82 @@ class Bundle:
     gzip: dict[str, int]
 
 
-def build(
-    target: Path = WORK / "live",
-    *,
-    root: Path = ROOT,
-    downloads: Path = WORK / "downloads",
-) -> Bundle:
+def build(work: Path = WORK, *, root: Path = ROOT) -> Bundle:
     """Build the bundle, or take the one built before if nothing changed.
 
     Args:
-        target: The folder to keep bundles in.
+        work: The folder to keep bundles in, and what was downloaded for them.
         root: The project whose modules go into it.
-        downloads: The folder to keep what was downloaded in.
 
     Raises:
-        BundleError: Something is missing.
+        BundleError: It cannot be built; the message says why.
     """
     packages = parts.packages()
     own = parts.own(root)
-    scripts = {name: HERE / name for name in SCRIPTS}
-    scripts = {n: p.read_bytes() for n, p in scripts.items() if p.exists()}
-    tools = {name: (HERE / name).read_bytes() for name in TOOLS}
-    versions = {one.name: one.version.encode() for one in packages}
-    place = target / digest(tools | versions | own | scripts)
+    scripts = read(SCRIPTS)
+    tools = read(TOOLS)
+    tools |= {one.name: one.version.encode() for one in packages}
+    place = work / "bundles" / digest(own | scripts | tools)
     if not place.exists():
         note = "· making the bundle that runs chapters in the browser"
-        print(f"{note} (about 10 s)", file=sys.stderr, flush=True)
-        target.mkdir(parents=True, exist_ok=True)
-        downloads.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target, prefix=".") as work:
-            made = make(Path(work), packages, own, downloads)
-            finish(made, scripts, place)
-        forget(target)
+        print(f"{note} (10 to 20 s)", file=sys.stderr, flush=True)
+        for folder in (place.parent, work / "cache"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=work) as name:
+            stage = Path(name)
+            kept = work / "cache" / f"packages-{digest(tools)}.zip"
+            made = stage / "made"
+            put(fetch.pyodide(kept.parent) | scripts, made)
+            (made / "licences.txt").write_text(
+                licences.texts(packages), "utf-8"
+            )
+            add_packages(made, stage, packages, own, kept)
+            finish(made, place)
+        forget(place.parent)
     facts = json.loads((place / "bundle.json").read_text("utf-8"))
     return Bundle(place / facts["name"], facts["files"], facts["gzip"])
 
 
-def make(
-    work: Path,
+def add_packages(
+    made: Path,
+    stage: Path,
     packages: list[Distribution],
-    own: dict[str, bytes],
-    downloads: Path,
-) -> Path:
-    """Put Pyodide and what it will import into a folder.
+    own: Mapping[str, bytes],
+    kept: Path,
+) -> None:
+    """Add packages.zip and files.zip to a folder that holds Pyodide.
 
     Args:
-        work: An empty folder to work in.
-        packages: The packages to put in.
-        own: The project's files.
-        downloads: The folder to keep what was downloaded in.
-
-    Returns:
-        The folder, which lies in `work`.
+        made: The folder.
+        stage: Where to put what is needed meanwhile.
+        packages: The packages of the first, if they are pure, or the second.
+        own: The project's files, for the second.
+        kept: Where the first is kept, since it seldom changes.
     """
-    made = work / "bundle"
-    made.mkdir()
-    with tarfile.open(fetch.pyodide(downloads)) as archive:
-        for name in (*CORE, LOCK):
-            member = archive.extractfile(f"package/{name}")
-            assert member is not None
-            (made / name).write_bytes(member.read())
-    lock = json.loads((made / LOCK).read_text("utf-8"))
-    lock["packages"] = {}
-    (made / LOCK).write_text(json.dumps(lock, indent=1) + "\n", "utf-8")
-
+    put(own, stage / "files")
     for package in packages:
         if parts.is_native(package):
-            own |= wheel_modules(fetch.wheel(package, downloads))
+            put(fetch.native(package, kept.parent), stage / "files")
         else:
-            put(parts.modules(package), work / "packages")
-    put(own, work / "files")
+            put(parts.modules(package), stage / "packages")
+    tasks = [("pack", "files")]
+    if not kept.exists():
+        tasks.append(("pack_bytecode", "packages", *parts.WITH_SOURCES))
+    command = ("node", HERE / "compile.mjs", made, stage)
     with ThreadPoolExecutor() as pool:
-        task = pool.submit(compiled, work, made, "pack", "files")
-        keep = parts.WITH_SOURCES
-        compiled(work, made, "pack_bytecode", "packages", *keep)
-        task.result()
-    return made
+        for _ in pool.map(lambda task: fetch.run(*command, *task), tasks):
+            pass
+    if not kept.exists():
+        (stage / "packages.zip").rename(kept)
+    shutil.copy(kept, made / "packages.zip")
+    (stage / "files.zip").rename(made / "files.zip")
 
 
-def compiled(work: Path, made: Path, task: str, name: str, *rest: str) -> None:
-    """Have Pyodide compile and zip a folder."""
-    archive = f"{name}.zip"
-    script = HERE / "compile.mjs"
-    fetch.run("node", script, made, work, task, name, archive, *rest)
-    (work / archive).rename(made / archive)
-
-
-def finish(made: Path, scripts: dict[str, bytes], place: Path) -> None:
-    """Add our scripts, name the bundle by its content, measure it."""
-    put(scripts, made)
-    contents = {p.name: p.read_bytes() for p in sorted(made.iterdir())}
+def finish(made: Path, place: Path) -> None:
+    """Name a bundle by its content, measure it and put it into its place."""
+    contents = {
+        path.name: path.read_bytes() for path in sorted(made.iterdir())
+    }
     facts = {
         "name": digest(contents),
         "files": {name: len(data) for name, data in contents.items()},
@@ -159,28 +144,24 @@ def finish(made: Path, scripts: dict[str, bytes], place: Path) -> None:
     (whole / "bundle.json").write_text(json.dumps(facts), "utf-8")
     try:
         whole.rename(place)
-    except OSError:  # another build was faster
-        if not place.exists():
+    except OSError:
+        if not place.exists():  # else another build was faster
             raise
 
 
-def forget(target: Path) -> None:
+def forget(bundles: Path) -> None:
     """Remove all but the newest bundles."""
-    found = [path for path in target.iterdir() if path.name[0] != "."]
-    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in found[RECENT:]:
+    found = sorted(bundles.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in found[:-RECENT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def wheel_modules(path: Path) -> dict[str, bytes]:
-    """Read the modules of a wheel, compiled ones included."""
-    with ZipFile(path) as archive:
-        names = archive.namelist()
-        wanted = [name for name in names if name.endswith((".py", ".so"))]
-        return {name: archive.read(name) for name in wanted}
+def read(names: Iterable[str]) -> dict[str, bytes]:
+    """Read files that lie beside this one."""
+    return {name: (HERE / name).read_bytes() for name in names}
 
 
-def put(files: dict[str, bytes], folder: Path) -> None:
+def put(files: Mapping[str, bytes], folder: Path) -> None:
     """Write files, by their names, below a folder."""
     for name, content in files.items():
         path = folder / name
@@ -188,12 +169,11 @@ def put(files: dict[str, bytes], folder: Path) -> None:
         path.write_bytes(content)
 
 
-def digest(files: dict[str, bytes]) -> str:
+def digest(files: Mapping[str, bytes]) -> str:
     """Make a short name for the content of some files."""
     whole = hashlib.sha256()
     for name in sorted(files):
-        whole.update(f"{name} {len(files[name])}\n".encode())
-        whole.update(files[name])
+        whole.update(f"{name} {len(files[name])}\n".encode() + files[name])
     return whole.hexdigest()[:16]
 
 

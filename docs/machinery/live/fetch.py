@@ -6,79 +6,113 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import Distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 PYODIDE = "314.0.7"
-INTEGRITY = (  # what `npm view pyodide@VERSION dist.integrity` says
-    "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7"
+INTEGRITY = (  # SHA-512, as in `npm view pyodide dist.integrity`
+    "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7"
     "y2q+SNvi/6V5JEsOlD2R1A=="
 )
 PYTHON = "314"
 PLATFORM = "pyemscripten_2026_0_wasm32"
+CORE = (
+    "pyodide.mjs",
+    "pyodide.asm.mjs",
+    "pyodide.asm.wasm",
+    "python_stdlib.zip",
+)
 
 
 class BundleError(Exception):
     """The bundle cannot be built; the message says why."""
 
 
-def pyodide(downloads: Path) -> Path:
-    """Get Pyodide's archive from npm."""
-    archive = downloads / f"pyodide-{PYODIDE}.tgz"
+def pyodide(cache: Path) -> dict[str, bytes]:
+    """Get the files of Pyodide that a browser needs.
+
+    Args:
+        cache: The folder to keep downloads in.
+
+    Raises:
+        BundleError: npm cannot be run or cannot fetch it, or what came is
+            not what was asked for.
+    """
+    archive = cache / f"pyodide-{PYODIDE}.tgz"
     if not archive.exists():
-        with TemporaryDirectory(dir=downloads) as folder:
-            run("npm", "pack", f"pyodide@{PYODIDE}", cwd=folder)
-            fetched = Path(folder) / archive.name
-            digested = hashlib.sha512(fetched.read_bytes()).digest()
-            got = "sha512-" + base64.b64encode(digested).decode()
-            if got != INTEGRITY:
-                raise BundleError(f"{archive.name} from npm has hash {got}")
-            fetched.rename(archive)
-    return archive
+        with TemporaryDirectory(dir=cache) as folder:
+            run("npm", "pack", "--silent", f"pyodide@{PYODIDE}", cwd=folder)
+            came = Path(folder) / archive.name
+            digest = hashlib.sha512(came.read_bytes()).digest()
+            if base64.b64encode(digest).decode() != INTEGRITY:
+                raise BundleError(f"npm's {came.name} has a wrong checksum")
+            came.rename(archive)
+    files = {}
+    with tarfile.open(archive) as opened:
+        for name in CORE:
+            if member := opened.extractfile(f"package/{name}"):
+                files[name] = member.read()
+    return files
 
 
-def wheel(package: Distribution, downloads: Path) -> Path:
-    """Get a package's wheel for Pyodide from the package index."""
+def native(package: Distribution, cache: Path) -> dict[str, bytes]:
+    """Get the modules of a package, compiled ones included, from its wheel.
+
+    Args:
+        package: Its installed counterpart, which has the version to take.
+        cache: The folder to keep downloads in.
+
+    Raises:
+        BundleError: There is no such wheel for Pyodide.
+    """
     release = f"{package.name}=={package.version}"
-    place = downloads / f"{release}-{PLATFORM}"
+    place = cache / f"{release}-{PLATFORM}"
     if not place.exists():
-        with TemporaryDirectory(dir=downloads) as folder:
-            command = [sys.executable, "-m", "pip", "download", release]
-            command += ["--dest", f"{folder}/wheel", "--no-deps"]
-            command += ["--only-binary", ":all:", "--platform", PLATFORM]
-            command += ["--python-version", PYTHON, "--abi", f"cp{PYTHON}"]
-            command += ["--implementation", "cp"]
+        command = [sys.executable, "-m", "pip", "download", release, "--quiet"]
+        command += ["--no-deps", "--only-binary", ":all:"]
+        command += ["--python-version", PYTHON, "--implementation", "cp"]
+        command += ["--abi", f"cp{PYTHON}", "--platform", PLATFORM]
+        with TemporaryDirectory(dir=cache) as folder:
+            wheel = Path(folder) / "wheel"
             try:
-                run(*command)
+                run(*command, "--dest", wheel)
             except BundleError as failed:
                 raise BundleError(
-                    f"the package index has no wheel of {release} for the"
-                    f" platform {PLATFORM}, or cannot be reached: {failed}"
+                    f"{release} has no wheel for {PLATFORM}, or the package"
+                    f" index cannot be reached: {failed}"
                 ) from None
-            (Path(folder) / "wheel").rename(place)
-    return next(place.iterdir())
+            wheel.rename(place)
+    with ZipFile(next(place.glob("*.whl"))) as archive:
+        return {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if name.endswith((".py", ".so"))
+        }
 
 
 def run(*command: str | Path, cwd: Path | str | None = None) -> None:
     """Run a program; node and npm may also lie beside Python.
 
     Raises:
-        BundleError: It is not there, or failed; with the end of what it said.
+        BundleError: It is not there, or it failed; with the end of what it
+            said.
     """
     beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join([beside, os.environ.get("PATH", "")])
+    path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
     program = shutil.which(command[0], path=path)
     if program is None:
         raise BundleError(f"{command[0]} is missing: install Node 20 or newer")
     done = subprocess.run(
         [program, *command[1:]],
-        env=os.environ | {"PATH": path},
         cwd=cwd,
+        env=os.environ | {"PATH": path},
         check=False,
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-1000:]
+        said = (done.stderr + done.stdout).strip()[-1000:]
         raise BundleError(f"{Path(program).name} failed: {said}")
