@@ -2,15 +2,13 @@
 // interface of the real one (https://websockets.spec.whatwg.org), but where
 // that sends frames, this one sends messages, and tab/sockets.py answers them.
 //
-// How it is used: the runner's page puts this text into the first script of a
-// frame, followed by one call, and the page's own scripts come after it:
+// How it is used: the first script of a frame is this text and one call, and
+// the page's own scripts come after it:
 //
-//   <script type="module">
-//     …this file…
-//     install(globalThis, toParent(globalThis), "http://app-1.tab/chat.html");
-//   </script>
+//   install(globalThis, toParent(globalThis), "http://app-1.tab/chat.html");
 //
-// Classic scripts run before modules: make them modules, too, or `defer` them.
+// It may be a module, if those scripts are modules, too; or, with `export`
+// taken off and in a function of its own, a classic script.
 // The ids of sockets are 1, 2, 3 in each frame; who passes messages on makes
 // them unique. When a frame goes away, tell the app for each of its sockets
 // that is still open: {type: "socket", id, event: "close", code: 1001}.
@@ -44,6 +42,7 @@ export function install(global, transport, base) {
     #state = STATES.CONNECTING;
     #protocol = "";
     #binaryType = "blob";
+    #failed = false; // to connect
     #handlers = {};
     #sent = Promise.resolve(); // when all before is sent, Blobs included
 
@@ -87,7 +86,12 @@ export function install(global, transport, base) {
       if (code !== undefined) code = closeCodeOf(code);
       if (reason !== undefined) reason = reasonOf(`${reason}`);
       if (this.#state >= STATES.CLOSING) return;
+      if (this.#state === STATES.CONNECTING) {
+        this.#failed = true;
+        code = 1006;
+      }
       this.#state = STATES.CLOSING;
+      if (code === undefined) reason = undefined; // nothing to put it in
       this.#post({ event: "close", code, reason });
     }
 
@@ -109,13 +113,13 @@ export function install(global, transport, base) {
         const { origin } = this.#url;
         this.dispatchEvent(new MessageEvent("message", { data, origin }));
       } else if (event === "error") {
-        this.#state = STATES.CLOSED;
-        this.dispatchEvent(new Event("error"));
+        this.#failed = true; // told right before the close, which follows
       } else if (event === "close") {
         this.#state = STATES.CLOSED;
         hearing.delete(this.#id);
-        this.dispatchEvent(
-          new CloseEvent("close", { code, reason, wasClean }));
+        const how = this.#failed ? { code: 1006 } : { code, reason, wasClean };
+        if (this.#failed) this.dispatchEvent(new Event("error"));
+        this.dispatchEvent(new CloseEvent("close", how));
       }
     }
 

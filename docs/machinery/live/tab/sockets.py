@@ -4,7 +4,8 @@ A tab has no ports. An app that is served gets a host name instead, such as
 `app-1.tab`; a page in a frame has a `WebSocket` (socket.mjs) that writes
 messages instead of frames, and here each becomes what `connect()` does.
 
-A page's `close` may come with any code: 1001 says that its frame went away.
+A page's `close` may come with any code: 1001 says that its frame went away,
+1006 that the page closed while it was still connecting.
 """
 
 import asyncio
@@ -68,7 +69,7 @@ class _Served:
     app: Any
     server: Server
     chapter: str | None
-    task: asyncio.Task[Any] | None
+    task: asyncio.Task[Any]
     stack: AsyncExitStack
     # What handlers print belongs to the cell that serves their app.
     context: Context = field(default_factory=copy_context)
@@ -170,6 +171,7 @@ class Sockets:
         await stack.enter_async_context(lifespan(app))
         server = Server(app, host)
         task = asyncio.current_task()
+        assert task is not None
         self._apps[host] = _Served(app, server, self._chapter(), task, stack)
         try:
             yield server
@@ -185,8 +187,7 @@ class Sockets:
         """
         for host, served in list(self._apps.items()):
             if chapter in {None, served.chapter}:
-                if served.task is not None:
-                    served.task.cancel()
+                served.task.cancel()
                 await self._stop(host)
 
     async def _stop(self, host: str) -> None:
@@ -316,9 +317,10 @@ class _Line:
 
 
 async def _leave(client: Client, closed: Closed) -> Closed:
-    """Close as a page does: also without a code, and without a close frame."""
+    """Close as a page does: also without a code, or without a close frame."""
+    code = 1005 if closed.code == 1006 else closed.code  # as uvicorn has it
     try:
-        await client._close(closed.code, closed.reason)
+        await client._close(code, closed.reason)
     except Closed as first:
         return first
     return closed
