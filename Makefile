@@ -39,7 +39,7 @@ run: $(READY)  ## run chapters and store their outputs; CHAPTERS="01 02" for som
 	@$(BIN)/python notebooks run $(CHAPTERS)
 
 clean:  ## remove everything that was made
-	rm -rf .venv site .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .work site .pytest_cache .ruff_cache .hypothesis .coverage*
 
 $(READY): pyproject.toml constraints.txt .ci/install
 	@.ci/install

@@ -11,7 +11,7 @@ from time import monotonic
 
 ROOT = Path(__file__).parents[2]
 STAMP = ROOT / "site" / ".built"
-"""Holds the address that the site was built for, once it is complete."""
+"""Holds what the site was built for, once it is complete."""
 SOURCES = (
     "docs",
     "notebooks",
@@ -29,9 +29,14 @@ class Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def stamp(address: str) -> str:
+    """Say what a build was for: the address, and whether chapters run."""
+    return f"{address} LIVE={os.environ.get('LIVE', '')}"
+
+
 def is_built(address: str) -> bool:
     """Whether the site was built for this address after the last change."""
-    if not STAMP.exists() or STAMP.read_text("utf-8") != address:
+    if not STAMP.exists() or STAMP.read_text("utf-8") != stamp(address):
         return False
     built = STAMP.stat().st_mtime
     places = [ROOT / name for name in SOURCES]
@@ -54,17 +59,22 @@ def build(address: str) -> str:
     """
     print("· building the site (a few seconds)", flush=True)
     began = monotonic()
-    made = subprocess.run(
+    said = ""
+    with subprocess.Popen(
         [sys.executable, "-m", "mkdocs", "build", "--strict"],
         cwd=ROOT,
         env=os.environ | {"SITE_URL": address},
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-    )
-    if made.returncode:
-        return made.stdout + made.stderr
-    STAMP.write_text(address, "utf-8")
+    ) as process:
+        for line in process.stdout or ():
+            said += line
+            if line.startswith("· "):  # what takes long
+                print(line, end="", flush=True)
+    if process.returncode:
+        return said
+    STAMP.write_text(stamp(address), "utf-8")
     print(f"· built in {monotonic() - began:.0f} s")
     return ""
 
