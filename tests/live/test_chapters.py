@@ -1,0 +1,175 @@
+"""Each chapter puts out in the tab's Python what is stored in it."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from copy import deepcopy
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+import bundle
+
+ROOT = Path(__file__).parents[2]
+CHECK = ROOT / "docs/machinery/live/check.mjs"
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+
+Ran = dict[str, dict[str, Any]]
+
+
+def run(*chapters: Path) -> dict[str, Ran]:
+    """Run chapters in Pyodide; what came of each cell, by chapter and id."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.fail("no Node.js, which runs here what a reader's tab runs")
+    ran = subprocess.run(
+        [node, CHECK, bundle.build().folder, *chapters],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return json.loads(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def ran() -> dict[str, Ran]:
+    return run(*CHAPTERS)
+
+
+def told(outputs: list[Any]) -> dict[str, str]:
+    """What outputs say: streams, forms of results, and errors, by name."""
+    found: dict[str, str] = {}
+    for output in outputs:
+        match output["output_type"]:
+            case "stream":
+                parts = {output["name"]: output["text"]}
+            case "error":
+                parts = {"error": f"{output['ename']}: {output['evalue']}"}
+            case kind:
+                parts = {
+                    f"{kind} {mime}": text.rstrip("\n") + "\n"
+                    for mime, text in output["data"].items()
+                }
+        for name, text in parts.items():
+            found[name] = found.get(name, "") + text
+    return found
+
+
+def differences(cells: list[NotebookNode], ran: Ran) -> list[str]:
+    """Compare what is stored with what came; of what varies, the kinds."""
+    found: list[str] = []
+    for cell in cells:
+        if cell.id not in ran:
+            continue
+        old, new = told(cell.outputs), told(ran[cell.id]["outputs"])
+        if "varies" in cell.metadata.get("tags", []):
+            old = dict.fromkeys(old, "varies")
+            new = dict.fromkeys(new, "varies")
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                found += unified_diff(
+                    old.get(name, "").splitlines(),
+                    new.get(name, "").splitlines(),
+                    f"{cell.id}, {name}, stored",
+                    f"{cell.id}, {name}, in the tab",
+                    lineterm="",
+                )
+    return found
+
+
+def cells_of(path: Path) -> list[NotebookNode]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize(
+    "chapter", CHAPTERS, ids=[path.stem for path in CHAPTERS]
+)
+def test_a_chapter_puts_out_the_same_in_the_tab(
+    chapter: Path, ran: dict[str, Ran]
+):
+    cells = cells_of(chapter)
+    came = ran[chapter.stem]
+    assert "\n".join(differences(cells, came)) == ""
+    assert {cell["status"] for cell in came.values()} == {"ok"}
+    skipped = {"needs-server", "needs-threads", "skip-live"}
+    for cell in cells:
+        tags = set(cell.metadata.get("tags", []))
+        assert cell.id in came or tags & skipped
+
+
+# What compares them
+
+
+@pytest.fixture
+def stored() -> dict[str, NotebookNode]:
+    """The cells of a chapter, by id."""
+    return {cell.id: deepcopy(cell) for cell in cells_of(CHAPTERS[0])}
+
+
+def another_line(cells: dict[str, NotebookNode]) -> None:
+    cells["twice"].outputs[0].text += "more\n"
+
+
+def no_output(cells: dict[str, NotebookNode]) -> None:
+    cells["twice"].outputs = []
+
+
+def another_stream(cells: dict[str, NotebookNode]) -> None:
+    cells["twice"].outputs[0].name = "stderr"
+
+
+def another_result(cells: dict[str, NotebookNode]) -> None:
+    cells["once-run"].outputs[0].data["text/plain"] = "'hello'"
+
+
+def another_picture(cells: dict[str, NotebookNode]) -> None:
+    cells["once-frames"].outputs[0].data["text/html"] += "<p>more</p>"
+
+
+def an_error(cells: dict[str, NotebookNode]) -> None:
+    error = nbformat.v4.new_output("error", ename="E", evalue="e")
+    cells["once"].outputs = [error]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (another_line, "-more"),
+        (no_output, "twice, stdout, stored"),
+        (another_stream, "twice, stderr, stored"),
+        (another_result, "-'hello'\n+'HELLO'"),
+        (another_picture, "+</figure>"),
+        (an_error, "-E: e"),
+    ],
+)
+def test_every_difference_is_told(
+    change: Callable[[dict[str, NotebookNode]], None],
+    words: str,
+    stored: dict[str, NotebookNode],
+    ran: dict[str, Ran],
+):
+    came = ran[CHAPTERS[0].stem]
+    assert differences(list(stored.values()), came) == []
+    change(stored)
+    told = differences(list(stored.values()), came)
+    assert words in "\n".join(told)
+
+
+def test_what_varies_may_differ_but_not_disappear(
+    stored: dict[str, NotebookNode], ran: dict[str, Ran]
+):
+    came = ran[CHAPTERS[0].stem]
+    cell = stored["twice"]
+    cell.metadata["tags"] = ["varies"]
+    cell.outputs[0].text = "something else\n"
+    assert differences([cell], came) == []
+    cell.outputs[0].name = "stderr"
+    assert differences([cell], came) != []
