@@ -31,6 +31,7 @@ from snippets.testing.server import Server, serve
 Socket = WebSocket[Any, Any, Any]
 Act = Callable[[Socket], Awaitable[None]]
 SOON = 0.05
+"""A time-out that is meant to pass, and nothing has to happen before it."""
 
 
 class Mistake(Exception):
@@ -197,12 +198,14 @@ class Host:
 
     async def timed(self, socket: WebSocket) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(SOON), lifecycle(socket):
+            async with asyncio.timeout(None) as limit, lifecycle(socket):
+                limit.reschedule(0)  # time is up, but not before the accept
                 await asyncio.Event().wait()
 
     async def scoped(self, socket: WebSocket) -> None:
-        with anyio.move_on_after(SOON):
+        with anyio.CancelScope() as scope:
             async with lifecycle(socket):
+                scope.cancel()
                 await asyncio.Event().wait()
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 from snippets.testing.client import Client, Closed, Refused, check_close
 
 SOON = 0.05
-"""A time-out that is meant to pass."""
+"""A time-out that is meant to pass, and nothing has to happen before it."""
 
 
 class Scripted(Client):

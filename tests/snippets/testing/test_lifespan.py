@@ -13,7 +13,7 @@ import snippets.testing.lifespan as module
 from snippets.testing.lifespan import lifespan, only
 
 SOON = 0.05
-"""A time-out that is meant to pass."""
+"""A time-out that is meant to pass, and nothing has to happen before it."""
 
 
 class Mistake(Exception):
@@ -25,6 +25,7 @@ class Life:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.starting, self.stopping = asyncio.Event(), asyncio.Event()
         self.may_start, self.may_stop = asyncio.Event(), asyncio.Event()
         self.may_start.set()
         self.may_stop.set()
@@ -38,9 +39,13 @@ class Life:
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
         self.events.append("start")
+        self.starting.set()
         await self.may_start.wait()
         yield
+        self.stopping.set()
         await self.may_stop.wait()
+        for _ in range(10):  # long enough to be cut short by a cancellation
+            await asyncio.sleep(0)
         self.events.append("stop")  # not if the lifespan was cancelled
 
     async def visit(self) -> None:
@@ -93,17 +98,24 @@ async def test_those_who_come_at_once_wait_for_one_start():
     async with asyncio.TaskGroup() as visitors:
         for _ in range(3):
             visitors.create_task(life.visit())
-        asyncio.get_running_loop().call_later(SOON, life.may_start.set)
+        # The app starts in a task of its own, so by then all have come.
+        await asyncio.wait_for(life.starting.wait(), 5)
+        life.may_start.set()
     assert life.events == ["start", "visit", "visit", "visit", "stop"]
 
 
 async def test_who_comes_while_the_app_stops_waits_for_it():
     life = Life()
     life.may_stop.clear()
+
+    async def come_too_late() -> None:
+        await asyncio.wait_for(life.stopping.wait(), 5)
+        visitors.create_task(life.visit())
+        await asyncio.sleep(0)  # the visitor has come, and waits
+        life.may_stop.set()
+
     async with asyncio.TaskGroup() as visitors, lifespan(life.app):
-        stopping = asyncio.get_running_loop()
-        stopping.call_later(SOON / 2, visitors.create_task, life.visit())
-        stopping.call_later(SOON, life.may_stop.set)
+        visitors.create_task(come_too_late())
     assert life.events == ["start", "stop", "start", "visit", "stop"]
 
 
@@ -138,8 +150,9 @@ async def test_one_that_fails_leaves_the_app_to_the_others():
 async def test_a_cancelled_block_still_stops_the_app():
     # anyio cancels every further wait, too: also those of the way out.
     life = Life()
-    with anyio.move_on_after(SOON) as scope:
+    with anyio.CancelScope() as scope:
         async with lifespan(life.app):
+            scope.cancel()
             await asyncio.Event().wait()
     assert scope.cancelled_caught
     assert life.events == ["start", "stop"]

@@ -26,7 +26,10 @@ from snippets.testing.in_process import connect
 from snippets.testing.server import Server, serve
 
 SOON = 0.05
-"""A time-out that is meant to pass."""
+"""A time-out that is meant to pass, and nothing has to happen before it."""
+
+LATER = 0.5
+"""One before which something has to happen, on a busy machine, too."""
 
 Socket = WebSocket[Any, Any, Any]
 Note = Callable[[object], None]
@@ -640,8 +643,13 @@ async def test_an_app_that_does_not_start_in_time_is_reported(
 
 
 async def test_a_start_can_be_cancelled():
-    with anyio.move_on_after(SOON) as scope:
-        async with serve(stuck_at_start):
+    async def cancel_at_start(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        scope.cancel()
+        await asyncio.Event().wait()
+
+    with anyio.CancelScope() as scope:
+        async with serve(cancel_at_start):
             await never_served()
     assert scope.cancelled_caught
 
@@ -699,7 +707,8 @@ async def test_an_app_that_does_not_stop_is_reported(
     app = Litestar([], on_shutdown=[wait_for_ever], logging_config=None)
     with pytest.raises(RuntimeError, match="the app did not stop"):
         async with serve(app):
-            monkeypatch.setattr(module, "_PATIENCE", SOON)
+            # uvicorn takes 0.2 s to ask the app to stop.
+            monkeypatch.setattr(module, "_PATIENCE", LATER)
 
 
 async def test_an_error_in_the_block_stops_the_server():
@@ -712,8 +721,9 @@ async def test_a_cancelled_block_stops_the_server():
     events: list[str] = []
     stop = [lambda: events.append("stop")]
     app = Litestar([], on_shutdown=stop, logging_config=None)
-    with anyio.move_on_after(SOON) as scope:
+    with anyio.CancelScope() as scope:
         async with serve(app):
+            scope.cancel()
             await asyncio.Event().wait()
     assert scope.cancelled_caught
     assert events == ["stop"]
@@ -744,19 +754,22 @@ async def test_a_handshake_that_times_out_says_so():
     app = app_of(think)
     async with serve(app, timeout_graceful_shutdown=SOON) as server:
         with pytest.raises(TimeoutError) as caught:
-            async with server.connect("/thinker", timeout=SOON):
+            async with server.connect("/thinker", timeout=LATER):
                 pytest.fail("nobody is connected")
     text = "connecting to /thinker: the app neither accepted nor refused"
-    assert str(caught.value) == f"{text} within 0.05 s"
+    assert str(caught.value) == f"{text} within 0.5 s"
 
 
 async def test_a_wait_that_times_out_loses_no_message():
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(app_of(echo_text)))
-        connection = server.connect(timeout=SOON)
+        connection = server.connect(timeout=9)
         client = await stack.enter_async_context(connection)
+        assert client.timeout == 9
+        client.timeout = SOON  # for this wait alone
         with pytest.raises(TimeoutError, match="waiting for a message"):
             await client.receive()
+        client.timeout = 9
         await client.send("still here")
         assert await client.receive() == "still here"
 

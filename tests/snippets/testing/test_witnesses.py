@@ -28,9 +28,9 @@ from snippets.testing.witnesses import Scenario, witnesses
 
 Socket = WebSocket[Any, Any, Any]
 WAITS = "nothing, and waits"
-SOON, LATE = 0.4, 5.0
+SOON, LATE = 0.5, 5.0
 """How long a witness waits where nothing will come, and where something will,
-seconds."""
+seconds. Where one waits for nothing, the others still have to connect."""
 
 
 @pytest.fixture(scope="module", autouse=True)
