@@ -49,7 +49,7 @@ def _compiled(source: str, name: str) -> list[CodeType]:
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     parts: list[tuple[Any, str]]
     try:
-        tree = compile(source, name, "exec", ast.PyCF_ONLY_AST)
+        tree: Any = compile(source, name, "exec", ast.PyCF_ONLY_AST)
         parts = [(tree, "exec")]
         last = tree.body[-1] if tree.body else None
         if isinstance(last, ast.Expr) and not source.rstrip().endswith(";"):

@@ -21,8 +21,6 @@ _outputs: ContextVar[Outputs] = ContextVar("_outputs")
 class Kernel:
     """Runs cells, one at a time, each chapter with names of its own.
 
-    Making one takes over stdout and stderr.
-
     Args:
         post: Sends a message to the page.
     """
@@ -32,11 +30,7 @@ class Kernel:
         self._chapters: dict[str, ModuleType] = {}
         self._last = Outputs(post, "", "")
         self._task: asyncio.Task[str] | None = None
-        sys.stdout, sys.stderr = (
-            _Stream(self, "stdout"),
-            _Stream(self, "stderr"),
-        )
-        vars(builtins)["display"] = self.display
+        self._streams = _Stream(self, "stdout"), _Stream(self, "stderr")
 
     @property
     def outputs(self) -> Outputs:
@@ -51,8 +45,10 @@ class Kernel:
             cell: Its id, which tracebacks show.
             source: Its code.
         """
+        sys.stdout, sys.stderr = self._streams
+        vars(builtins)["display"] = self.display
         loop = asyncio.get_running_loop()
-        loop.set_task_factory(_Task)
+        loop.set_task_factory(Task)
         loop.set_exception_handler(self._tell)
         names = self._chapters.setdefault(chapter, ModuleType("__main__"))
         sys.modules["__main__"] = names  # typing and pickle look there
@@ -72,7 +68,7 @@ class Kernel:
         """Forget a chapter's names, and cancel what it left running."""
         self._chapters.pop(chapter, None)
         for task in asyncio.all_tasks():
-            if isinstance(task, _Task) and task.chapter == chapter:
+            if isinstance(task, Task) and task.chapter == chapter:
                 task.cancel()
 
     def display(self, *values: object) -> None:
@@ -88,7 +84,7 @@ class Kernel:
             owner.write("stderr", f"{report(error)}\n")
 
 
-class _Task(asyncio.Task[Any]):
+class Task(asyncio.Task[Any]):
     """A task that knows the outputs of the cell that started it."""
 
     def __init__(self, loop: Any, work: Any, **options: Any) -> None:

@@ -51,13 +51,15 @@ class Outputs:
     def flush(self) -> None:
         """Put out what was held back of a line."""
         text, self._line = self._line, ""
-        if text and self._left:
+        if text and self._left >= 0:
             self._put("stream", name=self._stream, text=self._cut(text))
 
     def show(self, value: object, kind: str = "display_data") -> None:
         """Put an object out, in all forms that it has."""
         data = forms(value)
         self.flush()
+        if self._left < 0:
+            return
         if sum(map(len, data.values())) > self._left:
             data = {"text/plain": data["text/plain"]}
         self._put(kind, data={m: self._cut(text) for m, text in data.items()})
@@ -79,8 +81,10 @@ class Outputs:
         self._post("done", status=status)
 
     def _cut(self, text: str) -> str:
-        cut = text if len(text) <= self._left else text[: self._left] + CUT
-        self._left = max(0, self._left - len(text))
+        cut = text[: self._left]
+        self._left -= len(text)
+        if self._left < 0:  # nothing more comes after this
+            cut += CUT
         # Half of a surrogate pair is no text to JavaScript.
         return cut.encode(errors="replace").decode()
 
