@@ -69,9 +69,10 @@ def build(address: str) -> str:
         text=True,
     ) as process:
         for line in process.stdout or ():
-            said += line
             if line.startswith("· "):  # what takes long
                 print(line, end="", flush=True)
+            else:
+                said += line
     if process.returncode:
         return said
     STAMP.write_text(stamp(address), "utf-8")

@@ -16,12 +16,15 @@ from .conftest import ROOT, small_project
 
 
 @contextmanager
-def serving(project: Path, port: int) -> Generator[subprocess.Popen[str]]:
+def serving(
+    project: Path, port: int, **environment: str
+) -> Generator[subprocess.Popen[str]]:
+    # It opens a browser: here, one that does nothing.
+    switches = {"NO_MKDOCS_2_WARNING": "1", "BROWSER": "true", "LIVE": "0"}
     with subprocess.Popen(
         [sys.executable, "docs/machinery/serve.py", str(port)],
         cwd=project,
-        # It opens a browser: here, one that does nothing.
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "BROWSER": "true"},
+        env=os.environ | switches | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,6 +83,22 @@ def test_a_build_that_failed_is_not_served_the_next_time(tmp_path: Path):
             said, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "nowhere.md" in said
+
+
+def test_a_build_with_other_switches_says_why_it_failed(tmp_path: Path):
+    small_project(tmp_path)
+    port = free_port()
+    assert "building" in said_before_serving(tmp_path, port)
+    nothing_to_fetch = {
+        "npm_config_offline": "true",
+        "npm_config_cache": str(tmp_path / "npm"),
+    }
+    with serving(tmp_path, port, LIVE="1", **nothing_to_fetch) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.count("· making the bundle") == 1
+    assert "Pyodide" in said
+    assert "LIVE=0" in said
 
 
 def test_a_port_that_is_taken_is_named():

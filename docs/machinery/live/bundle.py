@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import Distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,10 +119,10 @@ def add_packages(
     tasks = [("pack", "files")]
     if not kept.exists():
         tasks.append(("pack_bytecode", "packages", *parts.WITH_SOURCES))
-    command = ("node", HERE / "compile.mjs", made, stage)
+    compiled = partial(fetch.run, "node", HERE / "compile.mjs", made, stage)
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda task: fetch.run(*command, *task), tasks):
-            pass
+        for running in [pool.submit(compiled, *task) for task in tasks]:
+            running.result()
     if not kept.exists():
         (stage / "packages.zip").rename(kept)
     shutil.copy(kept, made / "packages.zip")

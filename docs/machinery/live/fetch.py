@@ -44,7 +44,13 @@ def pyodide(cache: Path) -> dict[str, bytes]:
     archive = cache / f"pyodide-{PYODIDE}.tgz"
     if not archive.exists():
         with TemporaryDirectory(dir=cache) as folder:
-            run("npm", "pack", "--silent", f"pyodide@{PYODIDE}", cwd=folder)
+            command = ["pack", f"pyodide@{PYODIDE}", "--loglevel=error"]
+            try:
+                run("npm", *command, "--fetch-retries=1", cwd=folder)
+            except BundleError as failed:
+                raise BundleError(
+                    f"Pyodide {PYODIDE} cannot be fetched: {failed}"
+                ) from None
             came = Path(folder) / archive.name
             digest = hashlib.sha512(came.read_bytes()).digest()
             if base64.b64encode(digest).decode() != INTEGRITY:
@@ -71,18 +77,18 @@ def native(package: Distribution, cache: Path) -> dict[str, bytes]:
     release = f"{package.name}=={package.version}"
     place = cache / f"{release}-{PLATFORM}"
     if not place.exists():
-        command = [sys.executable, "-m", "pip", "download", release, "--quiet"]
-        command += ["--no-deps", "--only-binary", ":all:"]
-        command += ["--python-version", PYTHON, "--implementation", "cp"]
-        command += ["--abi", f"cp{PYTHON}", "--platform", PLATFORM]
+        command = ["-m", "pip", "download", release, "--quiet", "--no-deps"]
+        command += ["--only-binary", ":all:", "--implementation", "cp"]
+        command += ["--python-version", PYTHON, "--abi", f"cp{PYTHON}"]
+        command += ["--platform", PLATFORM]
         with TemporaryDirectory(dir=cache) as folder:
             wheel = Path(folder) / "wheel"
             try:
-                run(*command, "--dest", wheel)
+                run(sys.executable, *command, "--dest", wheel)
             except BundleError as failed:
                 raise BundleError(
-                    f"{release} has no wheel for {PLATFORM}, or the package"
-                    f" index cannot be reached: {failed}"
+                    f"{release} has no wheel for the platform {PLATFORM},"
+                    f" or the package index cannot be reached: {failed}"
                 ) from None
             wheel.rename(place)
     with ZipFile(next(place.glob("*.whl"))) as archive:
@@ -93,26 +99,41 @@ def native(package: Distribution, cache: Path) -> dict[str, bytes]:
         }
 
 
-def run(*command: str | Path, cwd: Path | str | None = None) -> None:
-    """Run a program; node and npm may also lie beside Python.
+def search_path() -> str:
+    """Where programs are looked for: beside Python, and on the PATH."""
+    beside = str(Path(sys.executable).parent)
+    return os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
+
+
+def find(program: str) -> str:
+    """Find a program.
 
     Raises:
-        BundleError: It is not there, or it failed; with the end of what it
-            said.
+        BundleError: It is not there.
     """
-    beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
-    program = shutil.which(command[0], path=path)
-    if program is None:
-        raise BundleError(f"{command[0]} is missing: install Node 20 or newer")
+    found = shutil.which(program, path=search_path())
+    if found is None:
+        raise BundleError(f"{program} is missing: install Node 20 or newer")
+    return found
+
+
+def run(program: str, *arguments: str | Path, cwd: str | None = None) -> None:
+    """Run a program.
+
+    Raises:
+        BundleError: It is not there, or it failed; with what it said, cut.
+    """
     done = subprocess.run(
-        [program, *command[1:]],
+        [find(program), *arguments],
         cwd=cwd,
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": search_path()},
         check=False,
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        said = (done.stderr + done.stdout).strip()[-1000:]
-        raise BundleError(f"{Path(program).name} failed: {said}")
+        said = (done.stderr + done.stdout).strip()
+        if len(said) > 1000:
+            said = f"{said[:500]} … {said[-500:]}"
+        name = Path(program).name
+        raise BundleError(f"{name} failed with {done.returncode}\n{said}")
