@@ -7,6 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from difflib import unified_diff
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import nbformat
@@ -39,8 +40,14 @@ def run(*chapters: Path) -> dict[str, Ran]:
 
 
 @pytest.fixture(scope="module")
-def ran() -> dict[str, Ran]:
-    return run(*CHAPTERS)
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    odd = nbformat.v4.new_notebook()
+    for name, (code, _) in ODD.items():
+        cell = nbformat.v4.new_code_cell(dedent(code).strip(), id=name)
+        odd.cells.append(cell)
+    path = tmp_path_factory.mktemp("odd") / "odd.ipynb"
+    nbformat.write(odd, path)
+    return run(*CHAPTERS, path)
 
 
 def told(outputs: list[Any]) -> dict[str, str]:
@@ -103,6 +110,76 @@ def test_a_chapter_puts_out_the_same_in_the_tab(
     for cell in cells:
         tags = set(cell.metadata.get("tags", []))
         assert cell.id in came or tags & skipped
+
+
+# What is different in a tab
+
+ODD: dict[str, tuple[str, str]] = {
+    "ends-the-program": ("raise SystemExit('no')", "SystemExit: no"),
+    "a-task-ends-the-program": (
+        """
+        import asyncio
+        async def ends(error):
+            raise error
+        await asyncio.wait([
+            asyncio.create_task(ends(SystemExit())),
+            asyncio.create_task(ends(KeyboardInterrupt())),
+        ])
+        print("still here")
+        """,
+        "still here\n",
+    ),
+    "fails-before-it-is-awaited": (
+        """
+        task = asyncio.create_task(ends(ValueError("caught")))
+        await asyncio.sleep(0.01)
+        try:
+            await task
+        except ValueError as error:
+            print(error)
+        """,
+        "caught\n",
+    ),
+    "half-a-character": (r"print('\ud83d')", "?\n"),
+    "a-thread": (
+        "import threading\nthreading.Thread(target=print).start()",
+        "a browser tab has no threads",
+    ),
+    "to-thread": ("print(await asyncio.to_thread(abs, -1))", "1\n"),
+    "blocking-sleep": (
+        """
+        import time
+        before = time.perf_counter()
+        time.sleep(0.1)
+        print(time.perf_counter() - before >= 0.1)
+        """,
+        "True\n",
+    ),
+    "logs": (
+        """
+        import logging
+        from litestar.logging import LoggingConfig
+        LoggingConfig().configure()
+        logging.getLogger("litestar").error("logged")
+        """,
+        " - logged\n",
+    ),
+    "no-server": (
+        "from snippets.testing.server import Server, serve\nprint(Server)",
+        "tab.sockets.Server",
+    ),
+    "too-deep": ("def f(n): f(n + 1)\nf(0)", "RecursionError: maximum"),
+    "no-python": ("x = (1,,2)", "SyntaxError: invalid syntax"),
+    "no-input": ("input()", "EOFError"),
+    "goes-on": ("1 + 1", "2\n"),
+}
+"""Cells by id, and what they must say."""
+
+
+@pytest.mark.parametrize("cell", ODD)
+def test_python_is_still_itself_in_the_tab(cell: str, ran: dict[str, Ran]):
+    outputs = told(ran["odd"][cell]["outputs"])
+    assert ODD[cell][1] in "".join(outputs.values())
 
 
 # What compares them

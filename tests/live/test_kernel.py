@@ -546,9 +546,9 @@ async def test_what_nobody_waited_for_is_told_to_the_cell_that_started_it(
         "async def fails():\n"
         "    await asyncio.sleep(0)\n"
         "    1 / 0\n"
-        "asyncio.create_task(fails());\n",
+        "task = asyncio.create_task(fails())\n",
     )
-    wait = "for _ in range(5): await asyncio.sleep(0)"
+    wait = "for _ in range(5): await asyncio.sleep(0)\ndel task"
     await kernel.run("01-chapter", "waits", wait)
     gc.collect()
     await turns()
@@ -583,9 +583,14 @@ async def test_a_task_in_another_context_belongs_to_that_contexts_cell(
         "import asyncio\n"
         "async def speak():\n"
         "    print('hello')\n"
-        "await asyncio.create_task(speak(), context=here)",
+        "    1 / 0\n"
+        "task = asyncio.create_task(speak(), context=here)\n"
+        "await asyncio.wait([task])\n"
+        "del task\n",
     )
-    assert {m["cell"] for m in posted if m["type"] == "output"} == {"first"}
+    outputs = [m["output"] for m in posted if m.get("cell") == "first"]
+    assert text_of(outputs) == "hello\n"
+    assert "ZeroDivisionError" in text_of(outputs, "stderr")
 
 
 def test_what_no_cell_has_written_goes_to_the_last_that_ran(

@@ -39,10 +39,10 @@ async function compile(response) {
     : WebAssembly.compile(await response.arrayBuffer());
 }
 
-function fail(error, what = "could not be started") {
-  const why = `${error?.message ?? error}`.slice(0, 160);
-  const message = `Python ${what} (${why}). Look whether you are online and`
-    + " whether your browser allows WebAssembly, then try again.";
+function fail(error, what = "could not be started", then = "see that you are"
+  + " online and that your browser allows WebAssembly, and try again") {
+  const why = `${error?.message ?? error}`.trim().split("\n").at(-1);
+  const message = `Python ${what} (${why.slice(0, 150)}): ${then}.`;
   if (!failed) postMessage({ type: "failed", message });
   failed = true;
 }
@@ -67,7 +67,9 @@ try {
   const send = (message) => postMessage(message);
   const step = (name) => postMessage({ type: "step", name });
   const python = await boot({ home: HOME, send, step, ...parts });
-  const crashed = (error) => fail(error, "has crashed");
+  delete globalThis.fetch; // so that it is the browser's own again
+  const crashed = (error) =>
+    fail(error, "has crashed", "run a cell to start it again");
   onmessage = ({ data }) => python[data.type](data)?.catch(crashed);
   send({ type: "ready" });
 } catch (error) {

@@ -78,7 +78,8 @@ class Kernel:
 
     def _tell(self, _: object, context: dict[str, Any]) -> None:
         """Tell of an error that nobody waits for, as asyncio does."""
-        owner = getattr(context.get("task"), "outputs", None) or self.outputs
+        task = context.get("task") or context.get("future")
+        owner = getattr(task, "outputs", None) or self.outputs
         owner.write("stderr", f"{context.get('message')}\n")
         if error := context.get("exception"):
             owner.write("stderr", f"{report(error)}\n")
