@@ -21,6 +21,12 @@ function makeButton(label, name) {
   };
 }
 
+// A cell that runs says when it has shown something.
+document.addEventListener("shown", ({ target }) => {
+  sizes.observe(target);
+  for (const part of target.querySelectorAll(scrolling)) sizes.observe(part);
+});
+
 // Runs on the first page and on each one that instant navigation brings.
 document$.subscribe(() => {
   for (const part of document.querySelectorAll(scrolling)) sizes.observe(part);

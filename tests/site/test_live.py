@@ -1,0 +1,449 @@
+"""A reader runs the chapters in a tab: the button, the cells, the panes."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Route,
+    ViewportSize,
+    expect,
+)
+
+from .conftest import DESKTOP, PHONE, ROOT, Site
+from .test_browser import AXE_ALL, OVERFLOW, violations
+
+START = 30_000
+"""Milliseconds that Python may take to start on a busy machine."""
+CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9]*.ipynb"))
+NOT_RUN = {"needs-server", "skip-live"}  # Chromium can suspend Python
+AGAIN = re.compile("try again")
+
+
+class Reader:
+    """A reader with one tab, in which nothing but the site can be reached."""
+
+    def __init__(self, context: BrowserContext, site: Site) -> None:
+        self.site = site
+        self.asked: list[str] = []
+        self.foreign: list[str] = []
+        self.problems: list[str] = []
+        self.context = context
+        context.route("**/*", self._route)
+        self.page = context.new_page()
+        self.page.on(
+            "pageerror", lambda error: self.problems.append(str(error))
+        )
+
+    def _route(self, route: Route) -> None:
+        url = route.request.url
+        if url.startswith((self.site.url, "data:", "blob:")):
+            self.asked.append(url.removeprefix(self.site.url))
+            route.fallback()
+        else:
+            self.foreign.append(url)
+            route.abort()
+
+    def open(self, chapter: str) -> "Reader":
+        self.page.goto(f"{self.site.url}notebooks/{chapter}/")
+        expect(self.start).to_be_visible()
+        return self
+
+    @property
+    def start(self) -> Locator:
+        return self.page.locator(".live .md-button--primary")
+
+    @property
+    def status(self) -> Locator:
+        return self.page.locator(".live [role=status]")
+
+    def button(self, name: str) -> Locator:
+        return self.page.locator(".live").get_by_role("button", name=name)
+
+    def cell(self, name: str) -> Locator:
+        return self.page.locator(f"#cell-{name}")
+
+    def code(self, name: str) -> Locator:
+        return self.cell(name).get_by_role("textbox")
+
+    def output(self, name: str) -> Locator:
+        return self.cell(name).locator("cell-outputs")
+
+    def run_all(self) -> "Reader":
+        """Press the button, and wait for the end."""
+        self.start.click()
+        expect(self.status).to_contain_text("cells ran", timeout=2 * START)
+        return self
+
+    def run(self, cell: str) -> None:
+        """Run a cell with the keyboard, and wait for its end."""
+        self.code(cell).press("Control+Enter")
+        self.ends(cell, "ok")
+
+    def ends(self, cell: str, state: str) -> None:
+        expect(self.cell(cell)).to_have_attribute(
+            "data-state", state, timeout=START
+        )
+
+    def write(self, cell: str, source: str) -> None:
+        """Put other code into a cell."""
+        self.code(cell).fill(source)
+
+
+@pytest.fixture(scope="module")
+def warm(browser: Browser, site: Site) -> Iterator[Reader]:
+    """A reader who has run a chapter, for tests that do not start Python."""
+    context = browser.new_context(viewport=DESKTOP)
+    yield Reader(context, site).open("00-life").run_all()
+    context.close()
+
+
+@pytest.fixture
+def reader(warm: Reader) -> Reader:
+    """That reader, with the chapter as it was published, and run."""
+    warm.button("Reset").click()
+    expect(warm.status).to_contain_text("as it was published")
+    return warm.run_all()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Reader]]:
+    """Let a reader come, with a browser that has cached nothing."""
+    contexts = []
+
+    def visit(
+        chapter: str, viewport: ViewportSize = DESKTOP, **options: Any
+    ) -> Reader:
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        return Reader(context, site).open(chapter)
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def stored(chapter: str) -> list[nbformat.NotebookNode]:
+    """The code cells of a chapter."""
+    path = ROOT / "notebooks" / f"{chapter}.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def lines(output: Locator) -> list[str]:
+    """What is to be read in an output; empty lines say nothing."""
+    return [line for line in output.inner_text().splitlines() if line]
+
+
+# -- the button --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_runs_in_the_tab_and_prints_what_is_published(
+    visit: Callable[..., Reader], chapter: str
+):
+    reader = visit(chapter)
+    shown = {
+        cell.id: lines(reader.output(cell.id))
+        for cell in stored(chapter)
+        if cell.outputs
+    }
+    reader.run_all()
+    expect(reader.page.locator(".cell[data-state=ok]")).not_to_have_count(0)
+    for cell in stored(chapter):
+        tags = set(cell.metadata.get("tags", []))
+        if tags & NOT_RUN:
+            expect(reader.cell(cell.id).locator(".cell-note")).to_be_visible()
+        elif "varies" not in tags:
+            reader.ends(cell.id, "ok")
+        if cell.id in shown and "varies" not in tags:
+            assert lines(reader.output(cell.id)) == shown[cell.id]
+    assert reader.foreign == []
+    assert reader.problems == []
+
+
+def test_before_the_button_nothing_of_python_is_loaded(
+    visit: Callable[..., Reader],
+):
+    reader = visit("01-handlers")
+    assert [url for url in reader.asked if url.startswith("live/")] == []
+    expect(reader.status).to_contain_text(" MB")
+    expect(reader.page.locator(".cell [contenteditable]")).to_have_count(0)
+
+
+def test_the_bar_counts_the_bytes_that_have_come(
+    visit: Callable[..., Reader],
+):
+    reader = visit("01-handlers")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    reader.page.route("**/python_stdlib.zip", hold)
+    reader.start.click()
+    bar = reader.page.get_by_role("progressbar")
+    expect(bar).to_be_visible()
+    total = float(bar.get_attribute("max") or 0)
+    got = "bar => Number(bar.value)"
+    missing = 0.7 * total  # the one that is held is smaller than the rest
+    reader.page.wait_for_function(
+        "([bar, least]) => bar.value > least",
+        arg=[bar.element_handle(), missing],
+        timeout=START,
+    )
+    assert bar.evaluate(got) < total
+    expect(reader.status).to_contain_text("MB")
+    expect(reader.status).to_contain_text(" s")
+    held[0].continue_()
+    expect(bar).to_be_hidden(timeout=START)
+
+
+# -- cells -------------------------------------------------------------------
+
+
+def test_a_changed_cell_is_marked_until_it_runs(reader: Reader):
+    expect(reader.output("once-run")).to_be_visible()
+    reader.write("once-run", "21 * 2")
+    expect(reader.cell("once-run")).to_contain_class("stale")
+    reader.run("once-run")
+    expect(reader.cell("once-run")).not_to_contain_class("stale")
+    expect(reader.output("once-run")).to_have_text("42")
+
+
+def test_a_cell_first_runs_what_is_missing_before_it(
+    visit: Callable[..., Reader],
+):
+    reader = visit("00-life")
+    reader.start.click()
+    reader.button("Stop").click()  # even before Python is there
+    expect(reader.status).to_contain_text("Stopped")
+    reader.run_all()
+    reader.button("Reset").click()
+    expect(reader.page.locator(".cell[data-state]")).to_have_count(0)
+    reader.run("once-run")
+    expect(reader.page.locator(".cell[data-state=ok]")).not_to_have_count(0)
+    expect(reader.cell("once-frames")).not_to_have_attribute(
+        "data-state", "ok"
+    )
+
+
+def test_shift_enter_goes_on_to_the_next_cell(reader: Reader):
+    reader.code("once").press("Shift+Enter")
+    expect(reader.code("once-run")).to_be_focused()
+    reader.ends("once", "ok")
+
+
+def test_what_a_cell_shows_in_every_form(reader: Reader):
+    reader.write(
+        "once-run",
+        "import sys\n"
+        "print('out')\n"
+        "print('err', file=sys.stderr)\n"
+        "class Both:\n"
+        "    def _repr_html_(self): return '<b>bold</b>'\n"
+        "display(Both())\n"
+        "{'a': [1, 2]}",
+    )
+    reader.run("once-run")
+    output = reader.output("once-run")
+    expect(output.locator(".stdout")).to_have_text("out")
+    expect(output.locator(".stderr")).to_have_text("err")
+    expect(output.locator(".html b")).to_have_text("bold")
+    expect(output.locator(".text")).to_have_text("{'a': [1, 2]}")
+
+
+def test_an_error_ends_the_run_and_says_where(reader: Reader):
+    reader.write("once", "def f():\n    return 1 / 0\n\nf()")
+    reader.start.click()
+    reader.ends("once", "error")
+    expect(reader.output("once")).to_contain_text("ZeroDivisionError")
+    expect(reader.output("once")).to_contain_text("return 1 / 0")
+    expect(reader.output("once")).not_to_contain_text("kernel.py")
+    expect(reader.status).to_contain_text("An error")
+
+
+def test_an_endless_loop_can_be_stopped(reader: Reader):
+    reader.write("once-run", "while True:\n    pass")
+    reader.code("once-run").press("Control+Enter")
+    reader.ends("once-run", "running")
+    reader.button("Stop").click()
+    reader.ends("once-run", "lost")
+    expect(reader.status).to_contain_text("Python was ended")
+    reader.write("once-run", "'again'")
+    reader.run("once-run")  # and what is before it, in a new Python
+    expect(reader.output("once-run")).to_have_text("'again'")
+
+
+def test_a_cell_that_waits_is_stopped_and_nothing_is_lost(
+    reader: Reader,
+):
+    reader.write(
+        "once-run", "kept = 1\nimport asyncio\nawait asyncio.sleep(9999)"
+    )
+    reader.code("once-run").press("Control+Enter")
+    reader.ends("once-run", "running")
+    reader.button("Stop").click()
+    reader.ends("once-run", "stopped")
+    reader.write("once-run", "kept")
+    reader.run("once-run")
+    expect(reader.output("once-run")).to_have_text("1")
+
+
+def test_an_exercise_is_checked_in_the_tab(reader: Reader):
+    report = reader.output("exercise-countdown")
+    before = report.inner_text()
+    answer = (
+        "from exercises import life, source\n"
+        "await life.countdown.check(life.countdown.right[0])"
+    )
+    reader.write("exercise-countdown", answer)
+    reader.run("exercise-countdown")
+    assert report.inner_text() != before
+    expect(report).to_contain_text("passed")
+
+
+# -- leaving and coming back -------------------------------------------------
+
+
+def test_work_is_kept_and_python_stays_while_the_reader_looks_elsewhere(
+    visit: Callable[..., Reader],
+):
+    reader = visit("00-life").run_all()
+    reader.write("once-run", "'my own'")
+    reader.run("once-run")
+    before = len([url for url in reader.asked if url.startswith("live/")])
+    reader.page.get_by_role("link", name="Next: 1").click()
+    reader.page.wait_for_url("**/01-handlers/")
+    expect(reader.start).to_have_text("Run all")
+    reader.run_all()
+    after = [url for url in reader.asked if url.startswith("live/")]
+    assert len(after) == before
+    reader.page.go_back()
+    reader.page.wait_for_url(re.compile("/00-life/"))
+    expect(reader.code("once-run")).to_have_text("'my own'")
+    expect(reader.output("once-run")).to_have_text("'my own'")
+    reader.run("once-run")
+
+
+def test_the_readers_version_can_be_downloaded(reader: Reader, tmp_path: Path):
+    reader.write("once-run", "'my own'\n2 + 2")
+    with reader.page.expect_download() as download:
+        reader.button("Download my version").click()
+    download.value.save_as(tmp_path / "mine.ipynb")
+    mine = nbformat.read(tmp_path / "mine.ipynb", as_version=4)
+    nbformat.validate(mine)
+    (changed,) = [cell for cell in mine.cells if cell.id == "once-run"]
+    assert changed.source == "'my own'\n2 + 2"
+    assert changed.outputs == []
+    rest = [cell for cell in mine.cells if cell.id != "once-run"]
+    path = ROOT / "notebooks" / "00-life.ipynb"
+    published = nbformat.read(path, as_version=4).cells
+    assert rest == [cell for cell in published if cell.id != "once-run"]
+
+
+def test_reset_brings_the_published_chapter_back(
+    reader: Reader,
+):
+    published = reader.code("once-run").inner_text()
+    shown = reader.output("once-run").inner_text()
+    reader.write("once-run", "once")
+    reader.run("once-run")
+    reader.button("Reset").click()
+    expect(reader.code("once-run")).to_have_text(published)
+    assert reader.output("once-run").inner_text() == shown
+    reader.write("imports", "once")  # is not defined any more
+    reader.code("imports").press("Control+Enter")
+    reader.ends("imports", "error")
+    expect(reader.output("imports")).to_contain_text("NameError")
+
+
+# -- bad days ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file", ["worker.mjs", "pyodide.asm.wasm", "packages.zip"]
+)
+def test_a_lost_network_is_said_and_a_second_click_recovers(
+    visit: Callable[..., Reader], file: str
+):
+    reader = visit("00-life")
+    reader.page.route(f"**/{file}", lambda route: route.abort())
+    reader.start.click()
+    expect(reader.status).to_contain_class("problem", timeout=START)
+    expect(reader.status).to_have_text(AGAIN)
+    expect(reader.output("once-run")).to_be_visible()  # as it was published
+    reader.page.unroute(f"**/{file}")
+    reader.run_all()
+
+
+def test_a_network_that_is_lost_in_the_middle_of_a_file(
+    visit: Callable[..., Reader],
+):
+    reader = visit("00-life")
+
+    def cut(route: Route) -> None:
+        body = route.fetch().body()
+        length = {"content-length": str(len(body))}
+        route.fulfill(body=body[: len(body) // 2], headers=length)
+
+    reader.page.route("**/packages.zip", cut)
+    reader.start.click()
+    expect(reader.status).to_contain_class("problem", timeout=START)
+    reader.page.unroute("**/packages.zip")
+    reader.run_all()
+
+
+def test_a_blocked_wasm_is_said(visit: Callable[..., Reader]):
+    reader = visit("00-life")
+    policy = {"content-security-policy": "script-src 'self' 'unsafe-inline'"}
+
+    def forbid(route: Route) -> None:
+        response = route.fetch()
+        headers = {**response.headers, **policy}
+        route.fulfill(response=response, headers=headers)
+
+    reader.page.route("**/worker.mjs", forbid)
+    reader.start.click()
+    expect(reader.status).to_contain_class("problem", timeout=START)
+    expect(reader.status).to_contain_text("WebAssembly")
+
+
+@pytest.mark.parametrize("lost", ["WebAssembly", "Worker"])
+def test_an_old_browser_is_told_and_has_no_dead_button(
+    browser: Browser, site: Site, lost: str
+):
+    context = browser.new_context()
+    context.add_init_script(f"delete globalThis.{lost};")
+    page = context.new_page()
+    page.goto(f"{site.url}notebooks/00-life/")
+    expect(page.locator(".live [role=status]")).to_contain_text("browser")
+    expect(page.locator(".live button:visible")).to_have_count(0)
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_live_chapter_is_accessible_and_fits_a_phone(
+    visit: Callable[..., Reader], scheme: str
+):
+    reader = visit(
+        "01-handlers", PHONE, color_scheme=scheme, reduced_motion="reduce"
+    ).run_all()
+    assert violations(reader.page, scheme, AXE_ALL) == []
+    assert reader.page.evaluate(OVERFLOW) <= 0
+
+
+def test_the_keyboard_gets_out_of_a_cell(reader: Reader):
+    code = reader.code("once-run")
+    code.press("End")
+    code.press("Tab")
+    expect(code).to_be_focused()
+    code.press("Escape")
+    code.press("Tab")
+    expect(code).not_to_be_focused()
