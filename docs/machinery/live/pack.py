@@ -35,14 +35,14 @@ def pack_bytecode(folder: Path, archive: Path, *keep: str) -> None:
     Args:
         folder: What to pack.
         archive: Where to put the zip.
-        keep: Packages whose sources stay beside the bytecode.
+        keep: Modules whose sources stay beside the bytecode.
     """
     contents = {}
     for file in files(folder):
         if file.suffix == ".py":
             bytecode = compiled(folder, file, archive)
             contents[file.with_suffix(".pyc")] = bytecode
-        if file.suffix != ".py" or file.parts[0] in keep:
+        if file.suffix != ".py" or file.as_posix() in keep:
             contents[file] = (folder / file).read_bytes()
     write(contents, archive)
 

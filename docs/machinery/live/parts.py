@@ -32,11 +32,13 @@ USELESS = {
 }
 PURE_ENOUGH = {"multidict", "pyyaml"}
 """Packages whose compiled parts only make them faster."""
-WITH_SOURCES = ("anyio",)
-"""Packages that read their own source."""
+WITH_SOURCES = ("anyio/__init__.py", "anyio/abc/__init__.py")
+"""Modules that read their own source."""
 
 LEFT_OUT = (
     "*/tests/*",
+    "anyio/_backends/_trio.py",
+    "httpcore/_backends/trio.py",
     "litestar/cli/*",
     "pygments/formatters/*",
     "pygments/lexers/*",
