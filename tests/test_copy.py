@@ -61,6 +61,14 @@ def needed_by(*files: Path) -> set[Path]:
     return needed
 
 
+def web_files(module: Path) -> Iterator[Path]:
+    """List the web pages beside a module, and in the folder `pages` there."""
+    for folder in (module.parent, module.parent / "pages"):
+        for file in (ROOT / folder).glob("*.*"):
+            if file.suffix in {".css", ".html", ".js"}:
+                yield file.relative_to(ROOT)
+
+
 def copy(module: Path, into: Path) -> None:
     """Copy a module with its test and with what both of them need."""
     test = path_of_test(module)
@@ -68,6 +76,10 @@ def copy(module: Path, into: Path) -> None:
         target = into / PACKAGE / file.relative_to("snippets")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / file).read_bytes())
+        for page in web_files(file):
+            beside = into / PACKAGE / page.relative_to("snippets")
+            beside.parent.mkdir(exist_ok=True)
+            beside.write_bytes((ROOT / page).read_bytes())
         for folder in target.relative_to(into).parents[:-1]:
             (into / folder / "__init__.py").touch()
     text = (ROOT / test).read_text(encoding="utf-8")

@@ -1,0 +1,185 @@
+"""The chat's page, in a real browser, with the chat of several chapters."""
+
+import json
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from litestar import Litestar, WebSocket, websocket
+from litestar.static_files import create_static_files_router
+from playwright.async_api import (
+    Browser,
+    FrameLocator,
+    Page,
+    async_playwright,
+    expect,
+)
+
+from snippets.chat import PAGE
+from snippets.testing.browser import Pane, panes
+from snippets.testing.server import serve
+from system import listeners, streams, transport_modes
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+OVERFLOW = "html => html.scrollWidth - html.clientWidth"
+expect.set_options(timeout=10_000)
+
+
+@pytest.fixture(scope="module")
+async def chromium(anyio_backend: str) -> AsyncGenerator[Browser]:
+    found = [path for name in BROWSERS if (path := shutil.which(name))]
+    assert found, f"no browser found, looked for {', '.join(BROWSERS)}"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=found[0], args=FLAGS
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(chromium: Browser) -> AsyncGenerator[Page]:
+    errors: list[Any] = []
+
+    def note(error: Any) -> None:
+        errors.append(error)
+
+    page = await chromium.new_page()
+    page.on("pageerror", note)
+    yield page
+    await page.close()
+    assert errors == []
+
+
+@asynccontextmanager
+async def chatting(
+    page: Page, app: Litestar, *names: str
+) -> AsyncGenerator[list[FrameLocator]]:
+    """Show the chat once for each name, and the frames."""
+    live = await panes(app, *(Pane(PAGE, n) for n in names), Pane("frames"))
+    await page.set_content(live._repr_mimebundle_()["text/html"])
+    count = range(len(names) + 1)
+    yield [page.frame_locator("iframe").nth(number) for number in count]
+    await live.close()
+
+
+async def say(pane: FrameLocator, text: str) -> None:
+    box = pane.get_by_role("textbox", name="Message")
+    await box.fill(text)
+    await box.press("Enter")
+
+
+async def reads(pane: FrameLocator, *lines: str) -> None:
+    """Expect these to be the last lines of the log."""
+    entries = pane.get_by_role("log").locator("p")
+    await expect(entries.last).to_have_text(lines[-1])
+    assert (await entries.all_text_contents())[-len(lines) :] == [*lines]
+
+
+@pytest.mark.parametrize(
+    "create_app",
+    [listeners.create_app, streams.create_app, transport_modes.create_app],
+    ids=["listeners", "streams", "transport_modes"],
+)
+async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
+    async with chatting(page, create_app(), "Ada", "Bob") as shown:
+        ada, bob, frames = shown
+        await reads(ada, "You are here.")
+        await reads(bob, "You are here.")
+        await say(ada, "tea?")
+        await reads(ada, "Adatea?")
+        await reads(bob, "Adatea?")
+        await say(bob, "<b>Yes</b>, please")
+        for pane in (ada, bob):
+            await reads(pane, "Adatea?", "Bob<b>Yes</b>, please")
+        await expect(bob.locator(".own")).to_have_text("Bob<b>Yes</b>, please")
+        drawn = frames.locator("svg")
+        await expect(drawn).to_contain_text("please")
+        await bob.get_by_role("button", name="Leave").click()
+        await reads(bob, "You left.")
+        await expect(drawn).to_contain_text("disconnect 1000")
+        await bob.get_by_role("button", name="Join again").click()
+        await reads(bob, "You left.", "You are here.")
+
+
+async def test_a_name_that_is_taken_can_be_changed(page: Page):
+    app = listeners.create_app()
+    async with chatting(page, app, "Ann", "") as (ann, late, _):
+        await reads(ann, "You are here.")
+        name = late.get_by_role("textbox", name="Your name")
+        await name.fill("Ann")
+        await name.press("Enter")
+        taken = "The server closed: 4403 Ann is here already"
+        await reads(late, "You are here.", taken)
+        await name.fill("Änn?")
+        await name.press("Enter")
+        heading = late.get_by_role("heading")
+        await expect(heading).to_have_text("Chat, as Änn?")
+
+
+@websocket("/chat/Ann")
+async def chat(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_data("text"):
+        message = json.loads(text)["text"]
+        if message == "die":
+            return
+        await socket.close(1001, message)
+
+
+async def test_a_name_is_asked_for_and_endings_are_in_plain_words(page: Page):
+    files = create_static_files_router("/", [PAGE.parent], html_mode=True)
+    app = Litestar([chat, files], logging_config=None)
+    async with serve(app, timeout_graceful_shutdown=0.1) as server:
+        await page.goto(server.http_url)
+        await page.get_by_role("textbox", name="Your name").fill(" Ann ")
+        await page.keyboard.press("Enter")
+        heading = page.get_by_role("heading")
+        await expect(heading).to_have_text("Chat, as Ann")
+        box = page.get_by_role("textbox", name="Message")
+        await expect(box).to_be_focused()
+        await page.keyboard.press("Enter")  # nothing to say
+        await page.keyboard.type("bye")
+        await page.keyboard.press("Enter")
+        log = page.get_by_role("log")
+        last = log.locator("p").last
+        await expect(last).to_have_text("The server closed: 1001 bye")
+        again = page.get_by_role("button", name="Join again")
+        await expect(again).to_be_focused()
+        await page.keyboard.press("Enter")
+        await box.fill("die")
+        await page.keyboard.press("Enter")
+        await expect(last).to_have_text("The connection was lost.")
+    await page.keyboard.press("Enter")
+    await expect(last).to_have_text(
+        "No connection: the server is not there, or turned you away."
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_is_accessible_and_narrow(scheme: Any, page: Page):
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": 300, "height": 480})
+    live = await panes(listeners.create_app(), Pane(PAGE))
+    await page.goto(f"{live.url}/index.html#Ann")
+    box = page.get_by_role("textbox", name="Message")
+    await box.fill("supercalifragilisticexpialidocious" * 3)
+    await box.press("Enter")
+    await expect(page.locator(".own")).to_be_visible()
+    for button in ("Leave", "Join again"):
+        assert await page.locator("html").evaluate(OVERFLOW) == 0
+        results = await Axe().run(page)
+        found = results.response["violations"]
+        assert [violation["id"] for violation in found] == []
+        await page.get_by_role("button", name=button).click()
+    await live.close()
