@@ -45,13 +45,8 @@ export class Cell {
     }
   }
 
-  get source() {
-    return this.code.textContent.trimEnd();
-  }
-
-  get isEdited() {
-    return this.source !== this.first;
-  }
+  get source() { return this.code.textContent.trimEnd(); }
+  get isEdited() { return this.source !== this.first; }
 
   // Run it. Resolves with true if what comes after it may run, too.
   async run() {
@@ -71,14 +66,8 @@ export class Cell {
     if (kind === "stream") return this.#write(`stream ${name}`, text);
     if (kind === "error") return this.#write("error", traceback.join("\n"));
     const markup = data["text/html"] ?? data["image/svg+xml"];
-    const template = element("template", { innerHTML: markup ?? "" });
-    if (data["image/png"]) {
-      const src = `data:image/png;base64,${data["image/png"]}`;
-      template.content.append(element("img", { src, alt: data["text/plain"] }));
-    }
-    if (!template.content.firstChild) {
-      return this.#write("text", data["text/plain"]);
-    }
+    if (!markup) return this.#write("text", data["text/plain"]);
+    const template = element("template", { innerHTML: markup });
     const frames = holdBack(template.content);
     this.#add(data["text/html"] ? "html" : "svg", template.content);
     frames.forEach(fill);
@@ -111,7 +100,7 @@ export class Cell {
   }
 
   #clear() {
-    if (this.outputs) letGo(this.outputs);
+    letGo(this.block);
     this.outputs?.remove();
     this.outputs = null;
   }

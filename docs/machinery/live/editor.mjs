@@ -25,9 +25,8 @@ const colours = Object.fromEntries(
 export function makeEditable(code, label, onInput, onRun) {
   code.setAttribute("contenteditable", "plaintext-only");
   if (!code.isContentEditable) code.contentEditable = "true";
-  const facts = { role: "textbox", "aria-multiline": "true", translate: "no" };
-  Object.assign(facts, { "aria-label": label, spellcheck: "false" });
-  for (const name in facts) code.setAttribute(name, facts[name]);
+  Object.assign(code, { role: "textbox", ariaMultiLine: "true",
+    ariaLabel: label, spellcheck: false, translate: false });
   if (canPaint) code.textContent = code.textContent; // no colours of its own
   paint(code);
   let leaving = false; // Escape frees the Tab key, which indents otherwise

@@ -15,8 +15,7 @@ const IDLE = lacks
   ? `This browser has no ${lacks}, so the chapter cannot run here.`
   : "Python and Litestar start in this tab, nothing is installed: "
     + `${mb(BUNDLE.gzip)} MB and a few seconds, once.`;
-const STEPS = { loading: "Loading", compiling: "Starting Python" };
-STEPS.importing = "Starting Litestar";
+const STEPS = { compiling: "Starting Python", importing: "Starting Litestar" };
 const ENDED = {
   error: "An error ended the run in",
   stopped: "Stopped in",
@@ -43,10 +42,7 @@ class Chapter {
       this.run, this.stop, this.reset, this.save, this.bar, this.status);
   }
 
-  // The cells that can run in a tab.
-  get runnable() {
-    return this.cells.filter((cell) => !cell.skipped);
-  }
+  get runnable() { return this.cells.filter((cell) => !cell.skipped); }
 
   // Show the reader's own version on a page that has just been opened.
   open() {
@@ -59,7 +55,7 @@ class Chapter {
   }
 
   enliven() {
-    if (this.cells.length) return;
+    if (this.cells.length || !this.block.isConnected) return;
     const run = (cell, goOn) => {
       const place = this.runnable.indexOf(cell);
       if (goOn) this.runnable[place + 1]?.code.focus();
@@ -78,7 +74,7 @@ class Chapter {
       if (round !== this.#round) return;
       await runner.start();
       this.enliven();
-      await this.#run(choose());
+      if (this.cells.length) await this.#run(choose());
     }).catch((error) => this.#fail(error.message)).finally(() => {
       this.#asked -= 1;
       this.update();
@@ -101,14 +97,14 @@ class Chapter {
       : `All ${cells.length} cells ran in this tab${rest}`);
   }
 
-  #fail(words) {
-    this.#round += 1;
-    this.say(words, true);
-  }
-
   end() {
     this.#fail("Stopped.");
     runner.stop();
+  }
+
+  #fail(words) {
+    this.#round += 1;
+    this.say(words, true);
   }
 
   // Back to the chapter as it was published.
@@ -128,8 +124,8 @@ class Chapter {
       Object.assign(notebook.cells.find((stored) => stored.id === id),
         { source: source.split(/(?<=\n)/), outputs: [], execution_count: null });
     }
-    const file = new Blob([JSON.stringify(notebook, null, 1)]);
-    const href = URL.createObjectURL(file);
+    const text = JSON.stringify(notebook, null, 1);
+    const href = URL.createObjectURL(new Blob([text]));
     element("a", { href, download: `${this.name}.ipynb` }).click();
   }
 
@@ -152,22 +148,20 @@ class Chapter {
     this.bar.value = sum(files);
     if (!isStarting || !this.#asked) return;
     const seconds = Math.round((performance.now() - began) / 1000);
-    this.say(`${STEPS[step]}: ${mb(sum(files))} of ${mb(TOTAL)} MB, ${seconds} s`);
+    const loaded = `${mb(this.bar.value)} of ${mb(TOTAL)} MB, ${seconds} s`;
+    this.say(`${STEPS[step] ?? "Loading"}: ${loaded}`);
   }
 }
 
 const update = () => chapters.forEach((chapter) => chapter.update());
-runner.addEventListener("change", update);
-setInterval(() => runner.state === "starting" && update(), 500); // the seconds
-runner.addEventListener("output", ({ detail: { chapter, cell, output } }) => {
-  const { cells } = chapters.get(chapter);
-  cells.find(({ id }) => id === cell)?.show(output);
-});
-runner.addEventListener("lost", () => {
-  for (const { cells } of chapters.values()) {
-    for (const cell of cells) cell.ran = false;
-  }
-});
+setInterval(() => runner.state === "starting" && update(), 200);
+runner.addEventListener("ready", update);
+runner.addEventListener("output", ({ detail }) => chapters.get(detail.chapter)
+  .cells.find(({ id }) => id === detail.cell)?.show(detail.output));
+runner.addEventListener("lost", () => chapters.forEach(({ cells }) => {
+  for (const cell of cells) cell.ran = false;
+}));
+runner.addEventListener("lost", update);
 
 // Runs on the first page and on each one that instant navigation brings.
 document$.subscribe(() => {

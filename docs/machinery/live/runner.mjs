@@ -1,7 +1,7 @@
 // Python in a web worker: one for the whole site, kept from page to page.
 //
-// Events: "change" (of `state`, `step`, `files`), "lost" (Python was ended),
-// "output", "socket", "fetched" (the worker's messages, as `detail`).
+// Events: the worker's messages, by their types, as `detail`; and "lost": Python
+// was ended, which also is how a start that fails ends.
 
 import { BUNDLE } from "./bundle.mjs";
 
@@ -12,7 +12,7 @@ const UNREACHABLE = "What runs Python could not be loaded. Is the network gone, 
 
 class Runner extends EventTarget {
   state = "idle"; // then "starting", then "ready"
-  step = "";
+  step = ""; // what is being done while it starts
   files = {}; // bytes received of each
   #worker = null;
   #ready = null;
@@ -26,9 +26,8 @@ class Runner extends EventTarget {
         this.#drop();
         reject(new Error(message));
       };
-      this.files = {};
-      this.began = performance.now();
-      this.#set("starting", "loading");
+      const began = performance.now();
+      Object.assign(this, { state: "starting", step: "loading", files: {}, began });
       this.#worker = new Worker(WORKER, { type: "module" });
       this.#worker.onerror = () => this.fail(UNREACHABLE);
       this.#worker.onmessage = ({ data }) => this.#hear(data, resolve);
@@ -55,31 +54,22 @@ class Runner extends EventTarget {
     }, POLITE);
   }
 
-  post(message) {
-    this.#worker?.postMessage(message);
-  }
+  post(message) { this.#worker?.postMessage(message); }
 
   #hear(data, resolve) {
-    if (data.type === "progress") {
-      this.files[data.file] = data.received;
-      this.#set(this.state, this.step);
-    } else if (data.type === "step") {
-      this.#set(this.state, data.name);
-    } else if (data.type === "ready") {
-      resolve(this.#set("ready", ""));
-    } else if (data.type === "failed") {
-      this.fail(data.message);
-    } else if (data.type === "done") {
-      this.#end(data.status);
-    } else {
-      this.dispatchEvent(new CustomEvent(data.type, { detail: data }));
-    }
+    const { type } = data;
+    if (type === "progress") this.files[data.file] = data.received;
+    if (type === "step") this.step = data.name;
+    if (type === "ready") resolve(this.state = type);
+    if (type === "failed") this.fail(data.message);
+    if (type === "done") this.#end(data.status);
+    this.dispatchEvent(new CustomEvent(type, { detail: data }));
   }
 
   #drop() {
     this.#worker?.terminate();
     this.#worker = this.#ready = null;
-    this.#set("idle", "");
+    this.state = "idle";
     this.dispatchEvent(new Event("lost"));
     this.#end("lost");
   }
@@ -87,11 +77,6 @@ class Runner extends EventTarget {
   #end(status) {
     this.#running?.(status);
     this.#running = null;
-  }
-
-  #set(state, step) {
-    Object.assign(this, { state, step });
-    this.dispatchEvent(new Event("change"));
   }
 }
 
