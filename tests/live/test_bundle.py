@@ -259,15 +259,22 @@ def test_node_beside_python_is_found(
     assert fetch.find("node") == str(node)
 
 
-def test_a_module_that_cannot_be_compiled_is_named_in_a_few_lines(
-    work: Path, project: Path
-):
+def test_what_a_failing_program_says_is_cut():
+    says = "print('first', 'x' * 1_000_000, 'last'); raise SystemExit(3)"
+    with pytest.raises(BundleError) as raised:
+        fetch.run(sys.executable, "-c", says)
+    said = str(raised.value)
+    assert said.startswith("python failed with 3\nfirst x")
+    assert said.endswith("x last")
+    assert len(said) < 1100
+
+
+def test_a_module_that_cannot_be_compiled_is_named(work: Path, project: Path):
     (project / "snippets" / "broken.py").write_text("def f(:\n")
     with pytest.raises(BundleError) as raised:
         bundle.build(work, root=project)
     said = str(raised.value)
     assert "snippets/broken.py" in said
     assert "invalid syntax" in said.lower()
-    assert len(said) < 1200
     assert {path.name for path in work.iterdir()} == {"cache", "bundles"}
     assert list((work / "bundles").iterdir()) == []

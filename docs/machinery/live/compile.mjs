@@ -23,7 +23,7 @@ try {
   const archive = path(`/stage/${name}.zip`);
   python.globals.get(task)(path(`/stage/${name}`), archive, ...rest);
 } catch (error) {
-  // An error from Pyodide may hold its whole source; what happened is last.
-  console.error(String(error.message ?? error).trim().slice(-1000));
+  // Node would show the line that threw, which is all of Pyodide.
+  console.error(String(error.message ?? error));
   process.exit(1);
 }
