@@ -37,6 +37,12 @@ _RANDOM_ID = re.compile(r"(?=.*\d)[0-9a-f]{8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]+)?")
 _PLACES = {NOTEBOOKS.parent, Path.home(), Path(sys.prefix)}
 _PLACES |= {Path(tempfile.gettempdir())}
 _HERE = "|".join(re.escape(str(place)) for place in _PLACES if place.name)
+# They show nothing, and ask in vain, where their app does not run any more.
+_PANES = re.compile(r'<div class="panes".*</div>', re.DOTALL)
+_NO_PANES = (
+    '<div class="panes"><p>When this cell runs, web pages that talk to the '
+    "app appear here.</p></div>"
+)
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _NEVER = {
     "a path of a machine": rf"({_HERE})\b|/(home|Users)/\w|\b[A-Z]:\\+\w"
@@ -67,7 +73,8 @@ def mended(notebook: NotebookNode) -> NotebookNode:
 
     Returns:
         A notebook with the metadata that this project uses, a readable id for
-        each cell, and errors without their traceback, which has paths in it.
+        each cell, errors without their traceback, which has paths in it, and
+        a sentence where web pages were shown.
     """
     notebook = copy.deepcopy(notebook)
     notebook.nbformat_minor = 5
@@ -84,6 +91,9 @@ def mended(notebook: NotebookNode) -> NotebookNode:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
+            data = output.get("data", {})
+            if "text/html" in data:
+                data["text/html"] = _PANES.sub(_NO_PANES, data["text/html"])
     return notebook
 
 

@@ -149,6 +149,8 @@ def on_page_content(
         mark_token(span)
     for svg in soup.select("svg[xmlns]"):  # inside HTML it goes without saying
         del svg["xmlns"]
+    for element in soup.select(".frames [font-family]"):  # the stylesheet's
+        del element["font-family"]
     for element in soup.select(".changes [style]"):  # as the stylesheet does
         del element["style"]
     # A terminal's 256 colours are for one background, the site has two.

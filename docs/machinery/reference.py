@@ -17,6 +17,7 @@ from snippets.closing import CloseCode
 NAV_ENTRY = "snippets/**/*.py"
 CATALOGUE_MARKER = "<!-- snippets -->"
 CLOSE_CODES_MARKER = "<!-- close codes -->"
+LANGUAGES = {".css": "css", ".html": "html", ".js": "javascript"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Module:
     src_uri: str
     summary: str
     test: str
+    pages: tuple[str, ...]
 
 
 def read(path: Path, root: Path) -> Module | None:
     """Read a module; nothing if it has no docstring."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    source = path.read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source))
     file = path.relative_to(root)
     if not docstring or file == Path("snippets/__init__.py"):
         return None
@@ -47,7 +50,20 @@ def read(path: Path, root: Path) -> Module | None:
         src_uri=page.as_posix(),
         summary=docstring.partition("\n\n")[0].replace("\n", " "),
         test=("tests" / file.with_name(f"test_{file.name}")).as_posix(),
+        pages=tuple(
+            page.relative_to(root).as_posix()
+            for page in web_pages(path, source)
+        ),
     )
+
+
+def web_pages(path: Path, source: str) -> list[Path]:
+    """List the web pages of a package, or of a module that has some."""
+    folder = path.parent
+    if path.name != "__init__.py":
+        folder = folder / ("pages" if '"pages"' in source else "none")
+    files = sorted(folder.glob("*.*"))
+    return [file for file in files if file.suffix in LANGUAGES]
 
 
 def modules(config: MkDocsConfig) -> list[Module]:
@@ -66,6 +82,7 @@ def page_of(module: Module, config: MkDocsConfig) -> str:
         f"::: {module.dotted}",
         included("Source", module.file),
     ]
+    parts += [included(Path(page).name, page) for page in module.pages]
     if (Path(config.config_file_path).parent / module.test).exists():
         parts.append(included("Test", module.test))
     return "\n\n".join(parts)
@@ -78,9 +95,10 @@ def included(heading: str, file: str) -> str:
     """
     # Longer than any fence inside a docstring.
     fence = "`" * 6
+    language = LANGUAGES.get(Path(file).suffix, "python")
     return (
         f"## {heading} {{ data-search-exclude }}\n\n"
-        f'{fence}python title="{file}"\n--8<-- "{file}"\n{fence}'
+        f'{fence}{language} title="{file}"\n--8<-- "{file}"\n{fence}'
     )
 
 
