@@ -59,7 +59,7 @@ def test_the_licences_are_there_to_read(licences: Page, site: Site):
     link = licences.soup.select_one("a[href$='/licences.txt']")
     assert link is not None
     file = site.folder / "licences" / str(link["href"])
-    texts = file.read_text("utf-8")
+    texts = file.read_text("utf-8-sig")
     for row in licences.soup.select("tbody tr"):
         name, release, licence = (c.get_text() for c in row.select("td"))
         assert f"\n{name} {release}, {licence}\n" in f"\n{texts}"

@@ -84,9 +84,9 @@ def build(work: Path = WORK, *, root: Path = ROOT) -> Bundle:
             kept = work / "cache" / f"packages-{digest(tools)}.zip"
             made = stage / "made"
             put(fetch.pyodide(kept.parent) | scripts, made)
-            (made / "licences.txt").write_text(
-                licences.texts(packages), "utf-8"
-            )
+            # The mark at its beginning has browsers read it as UTF-8.
+            texts = licences.texts(packages).encode("utf-8-sig")
+            put({"licences.txt": texts}, made)
             add_packages(made, stage, packages, own, kept)
             finish(made, place)
         forget(place.parent)
