@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    FrameLocator,
     Locator,
     Route,
     ViewportSize,
@@ -74,6 +75,10 @@ class Reader:
 
     def output(self, name: str) -> Locator:
         return self.cell(name).locator("cell-outputs")
+
+    def pane(self, name: str, place: int) -> FrameLocator:
+        """A web page in a cell's output."""
+        return self.output(name).frame_locator("iframe").nth(place)
 
     def run_all(self) -> "Reader":
         """Press the button, and wait for the end."""
@@ -362,6 +367,45 @@ def test_reset_brings_the_published_chapter_back(
     reader.code("imports").press("Control+Enter")
     reader.ends("imports", "error")
     expect(reader.output("imports")).to_contain_text("NameError")
+
+
+# -- web pages ---------------------------------------------------------------
+
+
+def test_the_reader_talks_to_the_echo_by_hand(visit: Callable[..., Reader]):
+    reader = visit("01-handlers").run_all()
+    client = reader.pane("by-hand", 0)
+    client.get_by_role("button", name="Connect").click()
+    log = client.get_by_role("log")
+    expect(log).to_contain_text("open")
+    client.get_by_label("Message").fill("hello")
+    client.get_by_role("button", name="Send").click()
+    expect(log.get_by_text('"hello"')).to_have_count(2)
+    frames = reader.pane("by-hand", 1).locator("body")
+    expect(frames).to_contain_text("hello")
+    expect(frames).not_to_contain_text("3001")
+    client.get_by_label("Code").fill("3001")
+    client.get_by_role("button", name="Close").click()
+    expect(log).to_contain_text("close 3001")
+    expect(frames).to_contain_text("disconnect 3001")
+    assert reader.problems == reader.foreign == []
+
+
+def test_two_panes_chat_in_the_tab(visit: Callable[..., Reader]):
+    reader = visit("04-transport-modes").run_all()
+    panes = [reader.pane("system-page", place) for place in (0, 1)]
+    logs = [pane.get_by_role("log") for pane in panes]
+    for pane, text in zip(panes, ("<b>hi</b>", "hi yourself"), strict=True):
+        box = pane.get_by_label("Message")
+        box.fill(text)
+        box.press("Enter")
+        for log in logs:
+            expect(log).to_contain_text(text)
+    frames = reader.pane("system-page", 2).locator("body")
+    expect(frames).to_contain_text("hi yourself")
+    reader.button("Reset").click()  # the app stops, and says so
+    expect(reader.page.locator("iframe")).to_have_count(0)
+    assert reader.problems == reader.foreign == []
 
 
 # -- bad days ----------------------------------------------------------------

@@ -35,7 +35,7 @@ export async function boot(
       await sockets.close_all(chapter);
       kernel.reset(chapter);
     },
-    socket: (message) => sockets.handle(python.toPy(message)),
+    socket: (message) => sockets.take(python.toPy(message)),
     fetch: async ({ id, url }) => {
       const [status, type_, body] = (await sockets.fetch(url)).toJs();
       send({ type: "fetched", id, status, type_, body: body.slice().buffer });

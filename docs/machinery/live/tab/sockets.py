@@ -105,6 +105,14 @@ class Sockets:
         elif line := self._lines.get(key):
             line.hear(message)
 
+    async def take(self, message: dict[str, Any]) -> None:
+        """Do as `handle()`, in a task: anyio wants one, JavaScript has none.
+
+        Args:
+            message: Of the type `socket`.
+        """
+        self.handle(message)
+
     def _open(self, key: Any, url: str, protocols: Sequence[str]) -> None:
         def post(event: str, **fields: Any) -> None:
             self._post({"type": "socket", "id": key, "event": event, **fields})
