@@ -348,7 +348,7 @@ async def test_causes_and_groups_are_told_from_the_cell_on(run: Execute):
                 raise ValueError(n) from error
         async with asyncio.TaskGroup() as group:
             group.create_task(fails(1))
-            group.create_task(fails(2))
+            group.create_task(asyncio.wait_for(fails(2), 1))
         """,
     )
     assert error["ename"] == "ExceptionGroup"
@@ -356,6 +356,7 @@ async def test_causes_and_groups_are_told_from_the_cell_on(run: Execute):
     assert text.count("ZeroDivisionError: division by zero") == 2
     assert "ValueError: 2" in text
     assert "direct cause" in text
+    assert "tasks.py" not in text  # it is what leads to the cell
     assert "tab/" not in text
 
 

@@ -276,21 +276,40 @@ def test_start_gives_a_kernel_whose_cells_serve_apps_without_a_server(
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(builtins, "display", None, raising=False)
 
-    async def main() -> None:
+    async def main() -> list[bytes]:
         kernel, sockets = await tab.start(posted.append)
         await kernel.run("01-chapter", "serves", SERVES)
-        await sockets.close_all("01-chapter")
+        found = []
+        for chapter in ("02-other", "01-chapter"):
+            await sockets.close_all(chapter)
+            _, _, body = await sockets.fetch("http://app-1.tab/")
+            found.append(body)
+        return found
 
     with asyncio.Runner(loop_factory=TabLoop) as runner:
-        runner.run(asyncio.wait_for(main(), WAIT))
+        found = runner.run(asyncio.wait_for(main(), WAIT))
     texts = [m["output"]["text"] for m in posted if "output" in m]
     assert texts == ["http://app-1.tab\n"]
     assert posted[-1]["status"] == "ok"
+    assert found == [b"hello", b"no app is at http://app-1.tab/"]
 
 
 SERVES = """
-from litestar import Litestar
+import asyncio
+from litestar import Litestar, get
 from snippets.testing.server import serve
-async with serve(Litestar([], logging_config=None)) as server:
-    print(server.http_url)
+
+@get("/", sync_to_thread=False)
+def hello() -> str:
+    return "hello"
+
+async def run():
+    async with serve(Litestar([hello], logging_config=None)) as server:
+        print(server.http_url)
+        started.set()
+        await asyncio.Event().wait()
+
+started = asyncio.Event()
+task = asyncio.create_task(run())
+await started.wait();
 """

@@ -127,7 +127,7 @@ def forms(value: object) -> dict[str, str]:
 
 def report(error: BaseException) -> str:
     """Make the traceback of an error, from the first cell in it on."""
-    whole = traceback.TracebackException.from_exception(error, compact=True)
+    whole = traceback.TracebackException.from_exception(error)
     _trim(whole)
     lines = "".join(whole.format()).splitlines()
     if len(lines) > LINES:
