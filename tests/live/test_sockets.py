@@ -417,6 +417,19 @@ async def test_the_close_that_was_first_counts(frame: Frame):
         app.end()
 
 
+async def test_what_is_sent_after_the_apps_close_is_dropped(frame: Frame):
+    app = App()
+    async with frame.sockets.serve(app) as server:
+        frame.ask("open", url=server.url)
+        await frame.hears("open")
+        app.todo.put_nowait({"type": "websocket.close", "code": 4001})
+        for number in range(20):
+            frame.ask("send", data=str(number))
+        assert await frame.hear() == closed(4001)
+        app.end()
+    assert server.log == []
+
+
 async def test_there_is_no_such_app(frame: Frame):
     for url in ("ws://app-1.tab/", "wss://else.example/echo"):
         frame.ask("open", url=url)
@@ -528,18 +541,17 @@ async def test_files_are_fetched_from_the_app(frame: Frame):
     async def page() -> str:
         return "<p>Grüße"
 
-    @get("/bug")
-    async def bug() -> None:
-        raise RuntimeError
-
-    app = Litestar([page, bug], logging_config=None)
-    async with frame.sockets.serve(app) as server:
+    app = Litestar([page], logging_config=None)
+    async with (
+        frame.sockets.serve(app) as server,
+        frame.sockets.serve(App()) as no_http,
+    ):
         url = server.http_url
         status, kind, body = await frame.sockets.fetch(f"{url}/page")
         assert (status, kind) == (200, "text/html; charset=utf-8")
         assert body == "<p>Grüße".encode()
         assert (await frame.sockets.fetch(f"{url}/none"))[0] == 404
-        assert (await frame.sockets.fetch(f"{url}/bug"))[0] == 500
+        assert (await frame.sockets.fetch(no_http.http_url))[0] == 500
     status, _, body = await frame.sockets.fetch(f"{url}/page")
     assert (status, body) == (404, b"no app is at http://app-1.tab/page")
 

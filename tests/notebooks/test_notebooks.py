@@ -343,6 +343,32 @@ def test_an_expected_error_may_be_shown_without_its_traceback(
     assert problems(canonical.mended(notebook)) == []
 
 
+PANES = """
+from IPython.display import HTML
+HTML(f'<div class="panes"><iframe src="http://127.0.0.1:{%d}/"></iframe></div>')
+"""
+
+
+def test_web_pages_may_have_any_port_and_are_stored_as_a_sentence(
+    notebook: NotebookNode, cells: Cells, compare_it: Compare
+):
+    cells["shows"].source = PANES % 1234
+    shown = cells["shows"].outputs[0]
+    shown.data = {
+        "text/html": '<div class="panes"><iframe src="x"></iframe>\n</div>',
+        "text/plain": "<IPython.core.display.HTML object>",
+    }
+    compare_it()
+    stored = canonical.mended(notebook)
+    html = stored.cells[NUMBERS["shows"]].outputs[0].data["text/html"]
+    assert "<iframe" not in html
+    assert "When this cell runs" in html
+    assert canonical.mended(stored) == stored
+    shown.data["text/html"] = "<div></div>"
+    with pytest.raises(NBRegressionError):
+        compare_it()
+
+
 def other_kernel(notebook: NotebookNode) -> None:
     notebook.metadata["kernelspec"]["display_name"] = "My own (3.13)"
 

@@ -125,6 +125,8 @@ async def test_a_name_that_is_taken_can_be_changed(page: Page):
         await name.press("Enter")
         heading = late.get_by_role("heading")
         await expect(heading).to_have_text("Chat, as Änn?")
+        await say(late, "tea?")
+        await reads(ann, "Änn?tea?")
 
 
 @websocket("/chat/Ann")
