@@ -396,7 +396,7 @@ def test_two_panes_chat_in_the_tab(visit: Callable[..., Reader]):
     panes = [reader.pane("system-page", place) for place in (0, 1)]
     logs = [pane.get_by_role("log") for pane in panes]
     for pane, text in zip(panes, ("<b>hi</b>", "hi yourself"), strict=True):
-        box = pane.get_by_label("Message")
+        box = pane.get_by_role("textbox", name="Message")
         box.fill(text)
         box.press("Enter")
         for log in logs:
