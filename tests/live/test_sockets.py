@@ -451,7 +451,8 @@ async def test_a_page_may_leave_before_it_has_an_answer(frame: Frame):
         frame.ask("open", url=server.url)
         await app.hear()
         frame.ask("send", data="what no page can send")
-        frame.ask("close", code=1006)
+        leave = {"type": "socket", "id": 1, "event": "close", "code": 1006}
+        await frame.sockets.take(leave)
         assert await frame.hears("error", "close") == closed(1006)
         assert await app.hears_the_end() == (1006, "")
         app.end()
