@@ -23,6 +23,8 @@ lab: $(READY)  ## open the chapters in JupyterLab
 test: $(READY) lint  ## run everything that proves the project
 	@.ci/ensure "command -v chromium || command -v google-chrome" chromium \
 	  "a browser is needed to test the site"
+	@.ci/ensure "command -v firefox-esr || command -v firefox" firefox-esr \
+	  "Firefox is needed to test the site in it, too"
 	@.ci/ensure "$(BIN)/playwright --version" libatomic1 \
 	  "libatomic is needed by what drives the browser"
 	@$(BIN)/pytest
