@@ -12,7 +12,7 @@ Needs: litestar and `closing.py`.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
@@ -32,7 +32,8 @@ async def push(
 
     Whichever it is, and also when this is cancelled, the generator has been
     closed, and what it awaits in its `finally` has been done, when this
-    returns. What the client sends meanwhile is dropped.
+    returns; only a `finally` that is under way by itself when the client goes
+    is cancelled like any other wait. What the client sends is dropped.
 
     Args:
         socket: An accepted connection, best inside `lifecycle()`, where "gone"
@@ -44,7 +45,8 @@ async def push(
     Raises:
         Exception: What the generator raised, or `send`, as it is.
     """
-    sending = asyncio.create_task(_send_all(items, send))
+    tidying = asyncio.Event()
+    sending = asyncio.create_task(_send_all(items, send, tidying))
     leaving = asyncio.create_task(_left(socket))
     try:
         await asyncio.wait(
@@ -52,8 +54,10 @@ async def push(
         )
     finally:
         broken = sending.done() and sending.cancelled()
-        # One cancellation each, so that a `finally` may await in peace.
-        sending.cancel()
+        # One cancellation each, and none for what is closing the generator,
+        # so that a `finally` may await in peace.
+        if not tidying.is_set():
+            sending.cancel()
         leaving.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait((sending, leaving))
@@ -67,14 +71,19 @@ async def push(
 
 
 async def _send_all(
-    items: AsyncGenerator[T, None], send: Callable[[T], Awaitable[None]]
+    items: AsyncGenerator[T, None],
+    send: Callable[[T], Awaitable[None]],
+    tidying: asyncio.Event,
 ) -> None:
-    async with aclosing(items):
+    try:
         async for item in items:
             try:
                 await send(item)
             except WebSocketDisconnect:
                 return
+    finally:
+        tidying.set()
+        await items.aclose()
 
 
 async def _left(socket: AnySocket) -> None:

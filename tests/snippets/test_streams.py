@@ -43,6 +43,26 @@ class Kettle:
             self.put_away.set()
 
 
+async def test_a_leave_that_is_noticed_twice_does_not_disturb_the_finally():
+    # Sending fails first, and while the generator is being closed, receiving
+    # tells of the same leave.
+    kettle, failed = Kettle("tea"), asyncio.Event()
+
+    async def send(_: str) -> None:
+        failed.set()
+        raise WebSocketDisconnect(detail="gone")
+
+    class Leaving:
+        async def receive(self) -> dict[str, Any]:
+            await failed.wait()
+            return {"type": "websocket.disconnect", "code": 1006}
+
+    socket: Any = Leaving()
+    async with asyncio.timeout(PATIENCE):
+        await push(socket, kettle.stream(), send)
+    assert kettle.put_away.is_set()
+
+
 def create_app(kettle: Kettle) -> Litestar:
     @websocket("/")
     async def watch(socket: WebSocket) -> None:
