@@ -20,6 +20,7 @@ from functools import partial
 from importlib.metadata import Distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 import fetch
 import licences
@@ -29,15 +30,9 @@ from fetch import BundleError
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 WORK = ROOT / ".work"
+LIBRARY = "python_stdlib.zip"
 SCRIPTS = ("boot.mjs", "worker.mjs")
-TOOLS = (
-    "bundle.py",
-    "compile.mjs",
-    "fetch.py",
-    "licences.py",
-    "pack.py",
-    "parts.py",
-)
+TOOLS = ("compile.mjs", *(path.name for path in HERE.glob("*.py")))
 RECENT = 4
 """How many bundles are kept."""
 
@@ -117,15 +112,20 @@ def add_packages(
         else:
             put(parts.modules(package), stage / "packages")
     tasks = [("pack", "files")]
+    library = kept.with_name(f"library-{kept.name}")
     if not kept.exists():
+        ZipFile(made / LIBRARY).extractall(stage / "library")
+        tasks.append(("pack_library", "library", *parts.FIRST))
         tasks.append(("pack_bytecode", "packages", *parts.WITH_SOURCES))
     compiled = partial(fetch.run, "node", HERE / "compile.mjs", made, stage)
     with ThreadPoolExecutor() as pool:
         for running in [pool.submit(compiled, *task) for task in tasks]:
             running.result()
     if not kept.exists():
+        (stage / "library.zip").rename(library)
         (stage / "packages.zip").rename(kept)
     shutil.copy(kept, made / "packages.zip")
+    shutil.copy(library, made / LIBRARY)
     (stage / "files.zip").rename(made / "files.zip")
 
 

@@ -35,6 +35,9 @@ PURE_ENOUGH = {"multidict", "pyyaml"}
 WITH_SOURCES = ("anyio/__init__.py", "anyio/abc/__init__.py")
 """Modules that read their own source."""
 
+FIRST = ("tab.shims", "litestar.dto", "tab.kernel", "tab.sockets", "exercises")
+"""Modules that every chapter begins with, directly or not."""
+
 LEFT_OUT = (
     "*/tests/*",
     "anyio/_backends/_trio.py",
