@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 STAMP = ROOT / "site" / ".built"
 """Holds what the site was built for, once it is complete."""
 SOURCES = (
+    "benchmarks",
     "docs",
     "notebooks",
     "snippets",

@@ -72,7 +72,7 @@ def small_project(folder: Path, *cells: nbformat.NotebookNode) -> None:
     """Copy the project with a single chapter, which has these cells."""
     for name in ("mkdocs.yml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
-    for name in ("docs", "snippets"):
+    for name in ("benchmarks", "docs", "snippets"):
         shutil.copytree(ROOT / name, folder / name)
     (folder / "notebooks").mkdir()
     title = new_markdown_cell("# A chapter\n\n## A `section` of it\n")
