@@ -317,7 +317,11 @@ async def test_except_websocket_disconnect_around_a_task_group_is_dead_code():
             await receive(socket)
             group.cancel_scope.cancel()
 
-    (error,) = await errors_when_the_client_leaves(wrong)
+    errors: list[Exception] = []
+    async with asyncio.timeout(30):
+        while not errors:  # the two race to notice it; one order is harmless
+            errors = await errors_when_the_client_leaves(wrong)
+    (error,) = errors
     assert isinstance(error, ExceptionGroup)
     assert caught == []
     assert await errors_when_the_client_leaves(right) == []
@@ -383,4 +387,5 @@ async def test_the_documented_way_to_stream_and_listen_ends_cleanly():
     @websocket_listener("/", connection_lifespan=lifespan)
     async def listen(data: str) -> None: ...
 
-    assert await errors_when_the_client_leaves(listen) == []
+    for _ in range(20):  # who notices the leave first is a race
+        assert await errors_when_the_client_leaves(listen) == []
