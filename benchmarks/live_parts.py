@@ -17,7 +17,12 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 HERE = Path(__file__).parent
-LIVE = HERE.parent / "docs" / "machinery" / "live"
+# What builds the site is no package: MkDocs finds it by its folder, too.
+sys.path.insert(0, str(HERE.parent / "docs" / "machinery" / "live"))
+
+import bundle  # noqa: E402
+import parts  # noqa: E402
+
 RESULTS = HERE / "results"
 ROUNDS = 10
 METHOD = (
@@ -25,19 +30,18 @@ METHOD = (
     "ways in turn. Seconds from Python's start until `litestar` and "
     "`snippets.testing` are imported."
 )
-sys.path.insert(0, str(LIVE))
 
 
-def archives(folder: Path) -> dict[str, tuple[Path, str]]:
+def archives(folder: Path, shipped: Path) -> dict[str, tuple[Path, str]]:
     """Make the archives that are compared.
+
+    Args:
+        folder: Where to put them.
+        shipped: The bundle's folder, which has one of them.
 
     Returns:
         For each way its archive, and whether it is unpacked.
     """
-    import bundle  # noqa: PLC0415 - it is found beside the site's machinery
-    import parts  # noqa: PLC0415
-
-    shipped = bundle.build().folder
     sources = folder / "sources.zip"
     with ZipFile(sources, "w", ZIP_DEFLATED, compresslevel=9) as made:
         for package in parts.packages():
@@ -54,11 +58,9 @@ def archives(folder: Path) -> dict[str, tuple[Path, str]]:
 
 def measure() -> dict[str, Any]:
     """Measure all ways."""
-    import bundle  # noqa: PLC0415
-
     home = bundle.build().folder
     with TemporaryDirectory() as folder:
-        ways = archives(Path(folder))
+        ways = archives(Path(folder), home)
         seen: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
             for way, (archive, how) in ways.items():

@@ -101,8 +101,8 @@ function tell({ iframe, open }, message) {
 addEventListener("message", ({ source, data }) => {
   const pane = [...panes].find(({ iframe }) => iframe.contentWindow === source);
   if (!pane) return;
-  if (data.type === "hello") closeAll(pane); // it is loaded anew
-  if (data.type !== "socket") return;
+  if (data?.type === "hello") closeAll(pane); // it is loaded anew
+  if (data?.type !== "socket") return; // a page may post what it likes
   if (data.event === "open") pane.open.set(count += 1, data.id);
   const [id] = [...pane.open].find(([, own]) => own === data.id) ?? [];
   if (id) runner.post({ ...data, id });

@@ -2,13 +2,15 @@
 // interface of the real one (https://websockets.spec.whatwg.org), but where
 // that sends frames, this one sends messages, and tab/sockets.py answers them.
 //
-// How it is used: the first script of a frame is this text and one call, and
-// the page's own scripts come after it:
+// How it is used: panes.mjs puts this text, without the word `export`, into the
+// first script of a frame, followed by one call, so that WebSocket is there
+// before any script of the page runs:
 //
-//   install(globalThis, toParent(globalThis), "http://app-1.tab/chat.html");
+//   <script>(() => {
+//     …this file…
+//     install(globalThis, toParent(globalThis), "http://app-1.tab/chat.html");
+//   })();</script>
 //
-// It may be a module, if those scripts are modules, too; or, with `export`
-// taken off and in a function of its own, a classic script.
 // The ids of sockets are 1, 2, 3 in each frame; who passes messages on makes
 // them unique. When a frame goes away, tell the app for each of its sockets
 // that is still open: {type: "socket", id, event: "close", code: 1001}.

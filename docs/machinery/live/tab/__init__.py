@@ -18,7 +18,8 @@ async def start(post: Post) -> tuple["Kernel", "Sockets"]:
     Returns:
         What runs cells, and what connects web pages with the cells' apps.
     """
-    from . import shims  # noqa: PLC0415 - they go before all other imports
+    # The shims go first: libraries keep what they find when they are imported.
+    from . import shims  # noqa: PLC0415
 
     shims.apply()
     import litestar  # noqa: F401, PLC0415 - every chapter needs it
