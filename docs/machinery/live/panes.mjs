@@ -49,15 +49,16 @@ async function selfContained(url) {
   const page = new DOMParser().parseFromString(html, "text/html");
   for (const link of page.querySelectorAll("link[rel=stylesheet][href]")) {
     const style = page.createElement("style");
-    style.textContent = await file(link.getAttribute("href"), url);
+    style.textContent = await ask(new URL(link.getAttribute("href"), url).href);
     link.replaceWith(style);
   }
   for (const script of page.querySelectorAll("script[src]")) {
-    script.textContent = await file(script.getAttribute("src"), url);
+    script.textContent = inScript(
+      await ask(new URL(script.getAttribute("src"), url).href));
     script.removeAttribute("src");
   }
   const socket = await fetch(new URL("socket.mjs", import.meta.url));
-  const module = (await socket.text()).replace(/^export /gm, "");
+  const module = inScript(await socket.text()).replace(/^export /gm, "");
   const call = `install(globalThis, toParent(globalThis), "${url.href}");`;
   const script = page.createElement("script");
   script.textContent = `(() => {\n${module}\n${call}\n${HELLO}\n})();`;
@@ -80,9 +81,10 @@ function ask(url) {
   });
 }
 
-async function file(address, page) {
-  const text = await ask(new URL(address, page).href);
-  return text.replaceAll("</script", "<\\/script"); // it is inside one now
+// A script's text that can stand between script tags: in a comment or a string,
+// where such a tag may be, the backslash changes nothing.
+function inScript(text) {
+  return text.replaceAll("</script", "<\\/script");
 }
 
 function closeAll(pane) {
