@@ -202,7 +202,8 @@ async def close(
         return False
     scope[CLOSED] = True
     try:
-        await socket.close(code, fit_reason(reason))
+        # The method itself: an override may well be calling us.
+        await WebSocket.close(socket, code, fit_reason(reason))
     except (WebSocketDisconnect, OSError, RuntimeError):
         # Gone before us, which ASGI servers report as OSError, or closed by
         # a socket.close() that we have not seen, as RuntimeError.

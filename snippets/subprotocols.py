@@ -95,16 +95,33 @@ class Messages(Generic[T]):
         payload = self.format.encode(value)
         await self.socket.send_data(payload, mode=self.format.mode)
 
-    async def __aiter__(self) -> AsyncGenerator[T]:
+    async def receive(self) -> T:
+        """Receive a message.
+
+        Returns:
+            The next message.
+
+        Raises:
+            WebSocketDisconnect: The client has left.
+            WebSocketException: What came is no message: 1003 for a frame of
+                the other kind, 4400 for a payload that cannot be decoded. The
+                connection is still open, and the next message can be received.
+        """
+        event: Any = await self.socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(
+                detail="the client has left", code=event["code"]
+            )
         key = "text" if self.format.mode == "text" else "bytes"
+        return self._decoded(event.get(key))
+
+    async def __aiter__(self) -> AsyncGenerator[T]:
         while True:
             try:
-                event: Any = await self.socket.receive()
+                message = await self.receive()
             except WebSocketDisconnect:
-                return  # it had left before
-            if event["type"] == "websocket.disconnect":
                 return
-            yield self._decoded(event.get(key))
+            yield message
 
     def _decoded(self, payload: str | bytes | None) -> T:
         if payload is None:  # a frame of the other kind
@@ -120,23 +137,50 @@ class Messages(Generic[T]):
             ) from error
 
 
+def choose(
+    offered: Sequence[str], formats: Sequence[Format[T]]
+) -> tuple[str | None, Format[T]]:
+    """Choose the format that a client prefers.
+
+    Args:
+        offered: The subprotocols that the client offers, best first.
+        formats: What the server speaks. A client that offers nothing gets the
+            first of them, and no subprotocol in the answer.
+
+    Returns:
+        The subprotocol to accept with, and its format.
+
+    Raises:
+        WebSocketException: The client offers only what is not spoken here.
+            It is refused, since a browser drops a connection in which none of
+            its offers was chosen.
+    """
+    spoken = {known.name: known for known in formats}
+    if not any(offered):
+        return None, formats[0]
+    for name in offered:
+        if name in spoken:
+            return name, spoken[name]
+    raise WebSocketException(
+        detail=f"offer one of {', '.join(spoken)}",
+        code=CloseCode.POLICY_VIOLATION,
+    )
+
+
 async def negotiate(
     socket: AnySocket, formats: Sequence[Format[T]]
 ) -> Messages[T]:
-    """Accept a connection in the first format that its client prefers.
+    """Accept a connection in the format that its client prefers.
 
     Args:
         socket: A connection that is not accepted yet.
-        formats: What the server speaks. A client that offers nothing gets the
-            first of them, and no subprotocol in the answer.
+        formats: What the server speaks, see `choose()`.
 
     Returns:
         The messages of the connection.
 
     Raises:
         WebSocketException: The client offers only what is not spoken here.
-            It is refused, since a browser drops a connection in which none of
-            its offers was chosen.
         RuntimeError: The connection is accepted already, and the choice would
             go unheard.
     """
@@ -145,13 +189,6 @@ async def negotiate(
             "negotiate() expected a connection that is not accepted yet; "
             "call it before lifecycle()"
         )
-    offered = [name for name in socket.scope["subprotocols"] if name]
-    spoken = {known.name: known for known in formats}
-    chosen = next((name for name in offered if name in spoken), None)
-    if offered and chosen is None:
-        raise WebSocketException(
-            detail=f"offer one of {', '.join(spoken)}",
-            code=CloseCode.POLICY_VIOLATION,
-        )
-    await socket.accept(subprotocols=chosen)
-    return Messages(socket, spoken[chosen] if chosen else formats[0])
+    name, chosen = choose(socket.scope["subprotocols"], formats)
+    await socket.accept(subprotocols=name)
+    return Messages(socket, chosen)

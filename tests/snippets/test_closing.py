@@ -337,6 +337,22 @@ async def test_a_client_that_has_gone_is_no_error(host: Host, learn: Handler):
     assert host.log == []
 
 
+async def test_a_class_of_your_own_may_close_with_it():
+    class Careful(WebSocket[Any, Any, Any]):
+        async def close(self, code: int = 1000, reason: Any = None) -> None:
+            await close(self, code, reason or "")
+
+    @websocket("/", websocket_class=Careful)
+    async def say_goodbye(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close(4000, "x" * 200)
+        await close(socket, 4001)
+
+    async with connect(Litestar([say_goodbye])) as client:
+        assert [message async for message in client] == []
+        assert str(client.closed) == f"4000 '{'x' * 120}…'"
+
+
 async def test_a_code_that_cannot_be_sent_is_an_error_and_closes_nothing(
     host: Host,
 ):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from litestar import Litestar, WebSocket, websocket
-from litestar.exceptions import WebSocketException
+from litestar.exceptions import WebSocketDisconnect, WebSocketException
 
 from snippets.lifecycle import lifecycle
 from snippets.subprotocols import Messages, as_json, as_msgpack, negotiate
@@ -161,6 +161,33 @@ async def test_a_second_loop_ends_at_once() -> None:
     async with connect(Litestar([patient])):
         pass
     assert rounds == [1, 2]
+
+
+async def test_who_catches_the_error_may_receive_again() -> None:
+    codes: list[int] = []
+
+    @websocket("/")
+    async def patient(socket: WebSocket) -> None:
+        orders = await negotiate(socket, [JSON])
+        while True:
+            try:
+                order = await orders.receive()
+            except WebSocketDisconnect as left:
+                codes.append(left.code)
+                return
+            except WebSocketException as bad:
+                await orders.send(bad.code)
+            else:
+                await orders.send(order.drink)
+
+    async with connect(Litestar([patient])) as client:
+        for bad, code in (("{", "4400"), (b"", "1003")):
+            await client.send(bad)
+            assert await client.receive() == code
+            await client.send('{"drink": "tea"}')
+            assert await client.receive() == '"tea"'
+        await client.close(4001)
+    assert codes == [4001]
 
 
 async def test_it_must_accept_the_connection_itself() -> None:
