@@ -439,9 +439,12 @@ async def test_what_may_not_be_is_no_violation():
     assert len(await conversation(*heard, violations_before_close=1)) == 3
 
 
-async def test_an_error_of_our_own_is_not_hidden():
+@pytest.mark.parametrize("error", [KeyError, WebSocketException])
+async def test_another_error_of_a_method_is_not_answered(
+    error: type[Exception],
+):
     async def broken(message: ClientMessage) -> None:
-        raise KeyError(message.ref)
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(error):
         await converse(Script(Ping(ref=7)), broken)
