@@ -254,11 +254,16 @@ class _TakesTurns(WebSocket):
     where a server does not: streams run into themselves if it does.
     """
 
+    __slots__ = ()  # no room for more than there is in Litestar's own
+
     def receive_wrapper(self, receive: Receive) -> Receive:
         return _in_turn(super().receive_wrapper(receive))
 
     def send_wrapper(self, send: Send) -> Send:
         return _in_turn(super().send_wrapper(send))
+
+
+_TakesTurns.__name__ = WebSocket.__name__  # the one that readers know
 
 
 def _taking_turns(app: Any) -> Any:

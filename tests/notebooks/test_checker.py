@@ -407,6 +407,16 @@ async def test_what_goes_wrong(answer: object, came: str, likely: str):
     assert await missed(answer) == (came, likely)
 
 
+async def test_a_socket_has_no_room_for_names_as_on_a_server():
+    @websocket("/")
+    async def writes_on_it(socket: WebSocket) -> None:
+        await socket.accept()
+        setattr(socket, "name", "ada")  # noqa: B010 - ty knows better, too
+
+    came, _ = await missed(writes_on_it)
+    assert "'WebSocket' object has no attribute 'name'" in came
+
+
 async def test_a_plain_asgi_app_that_takes_no_notice_of_the_end():
     async def deaf(scope: Any, receive: Any, send: Any) -> None:
         await plain_asgi(scope, receive, send)

@@ -14,6 +14,10 @@ import pytest
 import exercises
 from exercises import Exercise, Mutant, Report, source
 
+# A reader's kernel shows no deprecations, and wrong answers may have some.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::litestar.exceptions.LitestarDeprecationWarning"
+)
 TIMEOUT = 0.5
 """For a single wait: what answers at all, answers in a few milliseconds."""
 
