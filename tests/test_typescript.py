@@ -60,7 +60,7 @@ MISTAKES = [
     ('type: "say"', 'type: "sey"', "'\"sey\"' is not assignable"),
     ("[[0, 1.5]]", "[[0]]", "Type '[number]' is not assignable"),
     ("message.from", "message.sender", "'sender' does not exist"),
-    ('"forbidden"', '"forbiden"', "no overlap"),
+    ('"forbidden"', '"forbid"', "no overlap"),
     ('case "ack"', 'case "ok"', "is not comparable"),
 ]
 
