@@ -76,14 +76,21 @@ def modules(config: MkDocsConfig) -> list[Module]:
 
 def page_of(module: Module, config: MkDocsConfig) -> str:
     """Markdown of a snippet's page: what it promises, its source, its test."""
+    root = Path(config.config_file_path).parent
     parts = [
         f"---\ntitle: {module.name}\n---",
         f"# {module.name}",
         f"::: {module.dotted}",
-        included("Source", module.file),
     ]
+    figures = f"benchmarks/results/{module.name}.md"
+    if (root / figures).exists():
+        parts += ["## What it costs", f'--8<-- "{figures}"']
+        parts.append(
+            f"`python benchmarks/{module.name}.py` measures it again."
+        )
+    parts.append(included("Source", module.file))
     parts += [included(Path(page).name, page) for page in module.pages]
-    if (Path(config.config_file_path).parent / module.test).exists():
+    if (root / module.test).exists():
         parts.append(included("Test", module.test))
     return "\n\n".join(parts)
 
