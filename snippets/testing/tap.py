@@ -22,6 +22,7 @@ nothing. Only the first characters of a payload are kept.
 Needs: events, diagram.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -278,8 +279,10 @@ def _headers(headers: object) -> tuple[tuple[str, str], ...]:
 
 
 def _describe(error: BaseException) -> str:
+    name = type(error).__name__
     message = ""
+    if isinstance(error, asyncio.CancelledError):
+        return name  # its message is an address: who cancelled
     with suppress(Exception):  # a broken __str__ must not hide the error
         message = str(error)
-    name = type(error).__name__
     return f"{name}: {message}"[:PREVIEW] if message else name

@@ -1,5 +1,6 @@
 """The tap records what passes, and changes nothing."""
 
+import asyncio
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -277,6 +278,16 @@ async def test_an_exception_that_cannot_be_printed_is_still_the_apps():
     with pytest.raises(Broken):
         await Wire(send_fails={"websocket.close": Broken()}).run(tap)
     assert words(tap)[-1] == "✕ exception Broken"
+
+
+async def test_a_cancellation_is_told_without_its_message():
+    async def app(scope: Any, receive: Any, send: Any):
+        raise asyncio.CancelledError("Cancelled via cancel scope 7f00deadbeef")
+
+    tap = Tap(app)
+    with pytest.raises(asyncio.CancelledError):
+        await Wire().run(tap)
+    assert words(tap)[-1] == "✕ exception CancelledError"
 
 
 async def test_an_app_that_returns_without_close_or_accept_is_told():
