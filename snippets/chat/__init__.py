@@ -1,6 +1,7 @@
 """A web page for the chat: plain HTML, CSS and JavaScript.
 
-It sends `{"text": …}`, shows `{"from": …, "text": …}`, and connects to
+It sends `{"type": "say", "text": …}`, shows `{"from": …, "text": …}` and, if
+there is such a message, who is here, `{"here": […]}`. It connects to
 `chat/<name>`, seen from where the page is. Any server can serve it; with
 Litestar:
 

@@ -1,9 +1,11 @@
-// The chat. Messages are JSON: {text} goes out, {from, text} comes in. Whoever
-// opens the page as index.html#Ann has a name already.
+// The chat. Messages are JSON: {type: "say", text} goes out; {from, text} comes
+// in, and {here: [names]} if the server tells who is here. Whoever opens the
+// page as index.html#Ann has a name already.
 
 const [join, say] = document.forms;
 const log = document.querySelector("[role=log]");
 const leave = document.querySelector("#leave");
+const present = document.querySelector("#here");
 let socket = null;
 let left = false; // because we wanted to
 
@@ -15,7 +17,7 @@ join.addEventListener("submit", (event) => {
 say.addEventListener("submit", (event) => {
   event.preventDefault();
   if (!say.text.value) return;
-  socket.send(JSON.stringify({ text: say.text.value }));
+  socket.send(JSON.stringify({ type: "say", text: say.text.value }));
   say.text.value = "";
 });
 
@@ -35,8 +37,9 @@ function connect(name) {
     note("You are here.");
   };
   socket.onmessage = ({ data }) => {
-    const { from, text } = JSON.parse(data);
-    add(from === name ? "own" : "", text, from);
+    const { from, text, here } = JSON.parse(data);
+    if (here) present.textContent = `Here: ${here.join(", ")}`;
+    if (text !== undefined) add(from === name ? "own" : "", text, from);
   };
   socket.onclose = (event) => {
     note(left ? "You left." : farewell(event, opened));
@@ -54,6 +57,7 @@ function farewell({ code, reason, wasClean }, opened) {
 function show(connected, name) {
   const hadFocus = document.activeElement !== document.body;
   document.querySelector("h1").textContent = connected ? `Chat, as ${name}` : "Chat";
+  present.textContent = "";
   leave.hidden = say.hidden = !connected;
   join.hidden = connected;
   const again = join.querySelector("button");
