@@ -361,8 +361,8 @@ async def test_a_name_that_is_not_in_the_slots_is_an_error(
     visiting: Visiting,
 ):
     async def misspell(socket: CafeSocket) -> None:
-        with pytest.raises(AttributeError, match="tabel"):
-            socket.tabel = 7  # ty: ignore[missing-attribute]
+        with pytest.raises(AttributeError, match="seat_number"):
+            socket.seat_number = 7  # ty: ignore[missing-attribute]
         await socket.send_message("spelled")
 
     async with visiting(misspell) as client:
