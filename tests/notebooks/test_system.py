@@ -9,12 +9,14 @@ from html.parser import HTMLParser
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from litestar.routes import WebSocketRoute
 
 import system
-from snippets.testing import Refused, connect
+from snippets.testing import Client, Closed, Refused, connect
 from system import Changes, changes
 
 NOTEBOOKS = Path(system.__file__).parents[1]
@@ -43,6 +45,54 @@ async def test_the_chat_starts_also_a_second_time(name: str):
             async with connect(app, "/no/such/path"):
                 pass
         assert refused.value.reason == "Not Found"
+
+
+def decoded(message: str | bytes) -> dict[str, Any]:
+    if isinstance(message, str):
+        return msgspec.json.decode(message)
+    return msgspec.msgpack.decode(message)
+
+
+async def said_to(client: Client) -> tuple[str, str]:
+    """Wait for what somebody says; who is here may be told in between."""
+    while "text" not in (message := decoded(await client.receive())):
+        pass
+    return message["from"], message["text"]
+
+
+@pytest.mark.parametrize("name", IN_ORDER[IN_ORDER.index("transport_modes") :])
+async def test_members_hear_each_other_in_the_format_of_their_choice(
+    name: str,
+):
+    app = import_module(f"system.{name}").create_app()
+    say = {"type": "say", "text": "tea?"}
+    async with (
+        connect(app, "/chat/ada") as ada,
+        connect(app, "/chat/bob", subprotocols=["chat.msgpack"]) as bob,
+    ):
+        await ada.send_json(say)
+        assert [await said_to(each) for each in (ada, bob)] == [
+            ("ada", "tea?")
+        ] * 2
+        await bob.send(msgspec.msgpack.encode(say))
+        assert [await said_to(each) for each in (ada, bob)] == [
+            ("bob", "tea?")
+        ] * 2
+    with pytest.raises(Refused):
+        async with connect(app, "/chat/eve", subprotocols=["tea"]):
+            pass
+
+
+@each_module
+async def test_a_name_is_taken_for_as_long_as_somebody_has_it(name: str):
+    app = import_module(f"system.{name}").create_app()
+    for _ in range(2):
+        async with (
+            connect(app, "/chat/ada"),
+            connect(app, "/chat/ada") as another,
+        ):
+            assert [message async for message in another] == []
+            assert str(another.closed) == "4403 'ada is here already'"
 
 
 @pytest.mark.parametrize(("before", "after"), STEPS)
