@@ -1,9 +1,9 @@
 """A web page for the chat: plain HTML, CSS and JavaScript.
 
 It sends `{"type": "say", "text": …}`, shows `{"from": …, "text": …}` and, if
-there is such a message, who is here, `{"here": […]}`. It connects to
-`chat/<name>`, seen from where the page is. Any server can serve it; with
-Litestar:
+there are such messages, who is here, `{"here": […]}`, and why something was
+not taken, `{"type": "error", "message": …}`. It connects to `chat/<name>`,
+seen from where the page is. Any server can serve it; with Litestar:
 
 ```python
 page = create_static_files_router("/", [PAGE.parent], html_mode=True)

@@ -1,6 +1,7 @@
 // The chat. Messages are JSON: {type: "say", text} goes out; {from, text} comes
-// in, and {here: [names]} if the server tells who is here. Whoever opens the
-// page as index.html#Ann has a name already.
+// in, {here: [names]} if the server tells who is here, and {type: "error",
+// message} if it does not take what was sent. Whoever opens the page as
+// index.html#Ann has a name already.
 
 const [join, say] = document.forms;
 const log = document.querySelector("[role=log]");
@@ -8,6 +9,7 @@ const leave = document.querySelector("#leave");
 const present = document.querySelector("#here");
 let socket = null;
 let left = false; // because we wanted to
+let sent = ""; // the last text
 
 join.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -17,7 +19,8 @@ join.addEventListener("submit", (event) => {
 say.addEventListener("submit", (event) => {
   event.preventDefault();
   if (!say.text.value) return;
-  socket.send(JSON.stringify({ type: "say", text: say.text.value }));
+  sent = say.text.value;
+  socket.send(JSON.stringify({ type: "say", text: sent }));
   say.text.value = "";
 });
 
@@ -37,7 +40,8 @@ function connect(name) {
     note("You are here.");
   };
   socket.onmessage = ({ data }) => {
-    const { from, text, here } = JSON.parse(data);
+    const { type, message, from, text, here } = JSON.parse(data);
+    if (type === "error") refused(message);
     if (here) present.textContent = `Here: ${here.join(", ")}`;
     if (text !== undefined) add(from === name ? "own" : "", text, from);
   };
@@ -45,6 +49,12 @@ function connect(name) {
     note(left ? "You left." : farewell(event, opened));
     show(false, name);
   };
+}
+
+// What the server did not take is not lost: it can be changed and sent again.
+function refused(why) {
+  note(`Not sent: ${why}`);
+  say.text.value ||= sent;
 }
 
 // Why a connection is over, in plain words.

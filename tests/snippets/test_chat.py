@@ -112,6 +112,27 @@ async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
         await reads(bob, "You left.", "You are here.")
 
 
+@websocket("/chat/Ann")
+async def strict(socket: WebSocket) -> None:
+    await socket.accept()
+    async for _ in socket.iter_data("text"):
+        error = {"type": "error", "code": "forbidden", "message": "No <b>!"}
+        await socket.send_json(error)
+
+
+async def test_what_the_server_does_not_take_is_not_lost(page: Page):
+    app = Litestar([strict])
+    async with chatting(page, app, "Ann") as (ann, _):
+        box = ann.get_by_role("textbox", name="Message")
+        await say(ann, "tea?")
+        await reads(ann, "You are here.", "Not sent: No <b>!")
+        await expect(ann.get_by_role("log").locator(".note")).to_have_count(2)
+        await expect(box).to_have_value("tea?")
+        await expect(box).to_be_focused()
+        await box.press("Enter")
+        await reads(ann, "Not sent: No <b>!", "Not sent: No <b>!")
+
+
 async def test_a_name_that_is_taken_can_be_changed(page: Page):
     app = listeners.create_app()
     async with chatting(page, app, "Ann", "") as (ann, late, _):
