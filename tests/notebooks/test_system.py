@@ -16,7 +16,7 @@ import pytest
 from litestar.routes import WebSocketRoute
 
 import system
-from snippets.testing import Client, Closed, Refused, connect
+from snippets.testing import Client, Refused, connect
 from system import Changes, changes
 
 NOTEBOOKS = Path(system.__file__).parents[1]
@@ -47,6 +47,9 @@ async def test_the_chat_starts_also_a_second_time(name: str):
         assert refused.value.reason == "Not Found"
 
 
+SAY = {"type": "say", "text": "tea?"}
+
+
 def decoded(message: str | bytes) -> dict[str, Any]:
     if isinstance(message, str):
         return msgspec.json.decode(message)
@@ -65,16 +68,15 @@ async def test_members_hear_each_other_in_the_format_of_their_choice(
     name: str,
 ):
     app = import_module(f"system.{name}").create_app()
-    say = {"type": "say", "text": "tea?"}
     async with (
         connect(app, "/chat/ada") as ada,
         connect(app, "/chat/bob", subprotocols=["chat.msgpack"]) as bob,
     ):
-        await ada.send_json(say)
+        await ada.send_json(SAY)
         assert [await said_to(each) for each in (ada, bob)] == [
             ("ada", "tea?")
         ] * 2
-        await bob.send(msgspec.msgpack.encode(say))
+        await bob.send(msgspec.msgpack.encode(SAY))
         assert [await said_to(each) for each in (ada, bob)] == [
             ("bob", "tea?")
         ] * 2
@@ -88,9 +90,12 @@ async def test_a_name_is_taken_for_as_long_as_somebody_has_it(name: str):
     app = import_module(f"system.{name}").create_app()
     for _ in range(2):
         async with (
-            connect(app, "/chat/ada"),
+            connect(app, "/chat/ada") as ada,
             connect(app, "/chat/ada") as another,
         ):
+            await ada.send_json(SAY)
+            while "tea?" not in str(await ada.receive()):
+                pass
             assert [message async for message in another] == []
             assert str(another.closed) == "4403 'ada is here already'"
 
