@@ -156,7 +156,7 @@ async def begins_anew_with_each_app(trial: Trial) -> None:
 bill = Exercise(
     task="Each message to `/bill` is a price in cents. Answer it with what "
     "this guest has spent so far, and what all guests of this app have spent: "
-    '`{"mine": 250, "all": 400}`.',
+    '`{"mine": 250, "all": 400}`. Each new app begins at 0.',
     stub=bill_stub,
     checks=[
         adds_up_for_one,
@@ -342,7 +342,7 @@ async def waits_for_the_card(trial: Trial) -> None:
     trial.build(cards)
     async with trial.connect("/price") as ws:
         if not cards.free:
-            trial.miss("the card on the counter", "it is lent", {".": HOG})
+            trial.miss("a card that nobody has", "it is lent", {".": HOG})
         async with cards.borrow() as card:
             await ws.send("tea")
             for _ in range(20):

@@ -1,5 +1,6 @@
 """What the built files hold, looked at without a browser."""
 
+import gzip
 import json
 from copy import copy
 from html import escape
@@ -59,8 +60,8 @@ def test_ids_are_unique(site: Site):
 
 def test_chapter_pages_are_light(site: Site):
     for page in site.chapters:
-        size = len(page.html.encode())
-        assert size <= 60 * 1024, f"{page.path} has {size:,} bytes"
+        on_the_wire = len(gzip.compress(page.html.encode()))
+        assert on_the_wire <= 16 * 1024, f"{page.path}: {on_the_wire:,} bytes"
         assert page.soup.select("article style, article script") == []
         assert "jp-" not in page.html, f"{page.path} has Jupyter's markup"
 
