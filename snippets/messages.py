@@ -273,9 +273,8 @@ def dispatcher(
         method = getattr(handlers, name, None)
         if not callable(method):
             raise TypeError(
-                f"{handlers.__name__} has no method {name!r} for messages of "
-                f"type {member.__name__}; expected async def {name}(self, "
-                f"message: {member.__name__})"
+                f"expected {handlers.__name__} to have a method {name!r} for "
+                f"messages of type {member.__name__}"
             )
         table[member] = method
 

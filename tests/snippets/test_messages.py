@@ -353,7 +353,7 @@ async def test_a_single_type_needs_no_union():
 
 
 def test_a_type_without_a_method_is_named_when_the_table_is_made():
-    expected = "Handlers has no method 'draw' for messages of type Draw"
+    expected = "Handlers to have a method 'draw' for messages of type Draw"
     with pytest.raises(TypeError, match=expected):
         dispatcher(Handlers, Client)
 
