@@ -1,9 +1,8 @@
-"""What is said about streams, and about pushing while receiving."""
+"""What is said about streams."""
 
 import asyncio
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -12,13 +11,11 @@ from litestar import (
     Litestar,
     WebSocket,
     websocket,
-    websocket_listener,
     websocket_stream,
 )
 from litestar.exceptions import (
     ImproperlyConfiguredException,
     LitestarWarning,
-    WebSocketDisconnect,
     WebSocketException,
 )
 from litestar.handlers import send_websocket_stream
@@ -52,19 +49,6 @@ async def after_a_word(socket: Socket) -> AsyncGenerator[str, None]:
     while socket.connection_state != "receive":  # noqa: ASYNC110 - no event
         await asyncio.sleep(0)
     yield "two"
-
-
-async def errors_when_the_client_leaves(handler: Any) -> list[Exception]:
-    """Connect, hear one message, leave, and tell what the app raised."""
-    errors = []
-
-    async def note(error: Exception, scope: Any) -> None:
-        errors.append(error)
-
-    async with connect(Litestar([handler], after_exception=[note])) as client:
-        await client.send_json("hello")
-        await client.receive()
-    return errors
 
 
 def test_a_stream_is_annotated_with_async_generator():
@@ -280,112 +264,3 @@ async def test_send_websocket_stream_does_not_listen_by_default():
     with pytest.raises(TimeoutError, match="handler was still running"):
         async with connect(app, "/default", timeout=PATIENCE):
             pass
-
-
-async def test_except_websocket_disconnect_around_a_task_group_is_dead_code():
-    """Litestar's docs: `except WebSocketDisconnect` ends push and receive
-    → false: what leaves a task group is an `ExceptionGroup`.
-    """
-    caught: list[str] = []
-
-    async def receive(socket: Socket) -> None:
-        async for _ in socket.iter_json():
-            pass
-
-    @websocket("/")
-    async def wrong(socket: Socket) -> None:
-        await socket.accept()
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(send_websocket_stream, socket, ticks())
-                group.start_soon(receive, socket)
-        except WebSocketDisconnect:
-            caught.append("caught")
-
-    @websocket("/")
-    async def right(socket: Socket) -> None:
-        await socket.accept()
-
-        async def push() -> None:
-            try:
-                await send_websocket_stream(socket, ticks(), close=False)
-            except (WebSocketDisconnect, OSError):
-                caught.append("where it is raised")
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(push)
-            await receive(socket)
-            group.cancel_scope.cancel()
-
-    errors: list[Exception] = []
-    async with asyncio.timeout(30):
-        while not errors:  # the two race to notice it; one order is harmless
-            errors = await errors_when_the_client_leaves(wrong)
-    (error,) = errors
-    assert isinstance(error, ExceptionGroup)
-    assert caught == []
-    assert await errors_when_the_client_leaves(right) == []
-
-
-async def test_a_lifespan_does_not_raise_the_disconnect_again():
-    """A lifespan raises the `WebSocketDisconnect` that it caught again
-    → false: then every goodbye is an error; end there instead.
-    """
-
-    def pushing(*, again: bool):
-        @asynccontextmanager
-        async def lifespan(socket: Socket) -> AsyncGenerator[None]:
-            async def push() -> None:
-                with suppress(WebSocketDisconnect, OSError):
-                    await send_websocket_stream(socket, ticks(), close=False)
-
-            await socket.accept()
-            async with anyio.create_task_group() as group:
-                group.start_soon(push)
-                try:
-                    yield
-                except WebSocketDisconnect:
-                    if again:
-                        raise
-                finally:
-                    group.cancel_scope.cancel()
-
-        @websocket_listener("/", connection_lifespan=lifespan)
-        async def listen(data: str) -> None: ...
-
-        return listen
-
-    (error,) = await errors_when_the_client_leaves(pushing(again=True))
-    assert isinstance(error, ExceptionGroup)
-    assert await errors_when_the_client_leaves(pushing(again=False)) == []
-
-
-@pytest.mark.xfail(reason="litestar #4106: closed", raises=AssertionError)
-async def test_the_documented_way_to_stream_and_listen_ends_cleanly():
-    """Litestar's docs: a lifespan that streams ends by setting an event
-    → false: the stream sends once more, and every goodbye is an error.
-    """
-
-    @asynccontextmanager
-    async def lifespan(socket: Socket) -> AsyncGenerator[None]:
-        gone = anyio.Event()
-
-        async def ticks_until_gone() -> AsyncGenerator[str, None]:
-            while not gone.is_set():
-                await anyio.sleep(0.001)
-                yield "tick"
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(send_websocket_stream, socket, ticks_until_gone())
-            try:
-                yield
-            except WebSocketDisconnect:
-                pass
-            finally:
-                gone.set()
-
-    @websocket_listener("/", connection_lifespan=lifespan)
-    async def listen(data: str) -> None: ...
-
-    for _ in range(20):  # who notices the leave first is a race
-        assert await errors_when_the_client_leaves(listen) == []

@@ -21,7 +21,12 @@ from playwright.async_api import (
 from snippets.chat import PAGE
 from snippets.testing.browser import Pane, panes
 from snippets.testing.server import serve
-from system import listeners, streams, transport_modes
+from system import (
+    listeners,
+    pushing_and_receiving,
+    streams,
+    transport_modes,
+)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -88,8 +93,13 @@ async def reads(pane: FrameLocator, *lines: str) -> None:
 
 @pytest.mark.parametrize(
     "create_app",
-    [listeners.create_app, streams.create_app, transport_modes.create_app],
-    ids=["listeners", "streams", "transport_modes"],
+    [
+        listeners.create_app,
+        streams.create_app,
+        transport_modes.create_app,
+        pushing_and_receiving.create_app,
+    ],
+    ids=["listeners", "streams", "transport_modes", "pushing_and_receiving"],
 )
 async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
     async with chatting(page, create_app(), "Ada", "Bob") as shown:
@@ -110,6 +120,21 @@ async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
         await expect(drawn).to_contain_text("disconnect 1000")
         await bob.get_by_role("button", name="Join again").click()
         await reads(bob, "You left.", "You are here.")
+
+
+async def test_it_shows_who_is_here_as_far_as_it_is_told(page: Page):
+    app = pushing_and_receiving.create_app()
+    async with chatting(page, app, "Ada", "Bob") as (ada, bob, _):
+        for pane in (ada, bob):
+            here = pane.get_by_role("status")
+            await expect(here).to_have_text("Here: Ada, Bob")
+        await bob.get_by_role("button", name="Leave").click()
+        await expect(ada.get_by_role("status")).to_have_text("Here: Ada")
+        await expect(bob.get_by_role("status")).to_be_empty()
+        await reads(ada, "You are here.")  # the line is enough
+    async with chatting(page, listeners.create_app(), "Ada") as (ada, _):
+        await reads(ada, "You are here.")
+        await expect(ada.get_by_role("status")).to_be_empty()
 
 
 @websocket("/chat/Ann")
@@ -193,12 +218,13 @@ async def test_a_name_is_asked_for_and_endings_are_in_plain_words(page: Page):
 async def test_the_page_is_accessible_and_narrow(scheme: Any, page: Page):
     await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": 300, "height": 480})
-    live = await panes(listeners.create_app(), Pane(PAGE))
+    live = await panes(pushing_and_receiving.create_app(), Pane(PAGE))
     await page.goto(f"{live.url}/index.html#Ann")
     box = page.get_by_role("textbox", name="Message")
     await box.fill("supercalifragilisticexpialidocious" * 3)
     await box.press("Enter")
     await expect(page.locator(".own")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("Here: Ann")
     for button in ("Leave", "Join again"):
         assert await page.locator("html").evaluate(OVERFLOW) == 0
         results = await Axe().run(page)
