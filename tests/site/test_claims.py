@@ -11,7 +11,15 @@ from mkdocs.exceptions import PluginError
 from .conftest import ROOT, Page, Site
 
 MACHINERY = ROOT / "docs" / "machinery" / "claims.py"
-CHAPTERS = ("handlers", "listeners", "streams", "transport_modes")
+CHAPTERS = (
+    "handlers",
+    "listeners",
+    "streams",
+    "transport_modes",
+    "dependency_injection",
+    "pushing_and_receiving",
+    "websocket_class",
+)
 
 
 @pytest.fixture
