@@ -128,6 +128,21 @@ def test_every_snippet_has_a_page(site: Site):
         assert f"{page}/" in paths
 
 
+def test_a_snippet_that_is_measured_shows_its_figures(site: Site):
+    page = next(
+        page for page in site.pages if page.path == "snippets/messages/"
+    )
+    heading = page.soup.select_one("#what-it-costs")
+    assert heading is not None
+    table = heading.find_next("table")
+    assert table is not None
+    stored = (ROOT / "benchmarks/results/messages.md").read_text("utf-8")
+    rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
+    assert len(rows) == stored.count("µs")
+    for row in rows:
+        assert row.rpartition("×")[2].strip() in stored
+
+
 @pytest.mark.parametrize("asset", ["assets/favicon.svg", "assets/site.css"])
 def test_no_asset_names_another_host(site: Site, asset: str):
     text = (site.folder / asset).read_text()
