@@ -23,6 +23,7 @@ from snippets.testing.browser import Pane, panes
 from snippets.testing.server import serve
 from system import (
     listeners,
+    message_contract,
     pushing_and_receiving,
     streams,
     transport_modes,
@@ -98,8 +99,15 @@ async def reads(pane: FrameLocator, *lines: str) -> None:
         streams.create_app,
         transport_modes.create_app,
         pushing_and_receiving.create_app,
+        message_contract.create_app,
     ],
-    ids=["listeners", "streams", "transport_modes", "pushing_and_receiving"],
+    ids=[
+        "listeners",
+        "streams",
+        "transport_modes",
+        "pushing_and_receiving",
+        "message_contract",
+    ],
 )
 async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
     async with chatting(page, create_app(), "Ada", "Bob") as shown:
@@ -135,6 +143,19 @@ async def test_it_shows_who_is_here_as_far_as_it_is_told(page: Page):
     async with chatting(page, listeners.create_app(), "Ada") as (ada, _):
         await reads(ada, "You are here.")
         await expect(ada.get_by_role("status")).to_be_empty()
+
+
+async def test_what_breaks_the_contract_is_told_and_others_hear_nothing(
+    page: Page,
+):
+    app = message_contract.create_app()
+    async with chatting(page, app, "Ada", "Bob") as (ada, bob, _):
+        await reads(bob, "You are here.")
+        await say(ada, "tea" * 200)
+        why = "Expected `str` of length <= 500 - at `$.text`"
+        await reads(ada, "You are here.", f"Not sent: {why}")
+        await say(ada, "tea?")
+        await reads(bob, "You are here.", "Adatea?")
 
 
 @websocket("/chat/Ann")
