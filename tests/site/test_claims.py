@@ -19,6 +19,7 @@ CHAPTERS = (
     "dependency_injection",
     "pushing_and_receiving",
     "websocket_class",
+    "message_contract",
 )
 
 
