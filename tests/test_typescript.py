@@ -5,6 +5,7 @@ It comes from npm, as Pyodide does, and is kept in the same cache.
 
 import base64
 import hashlib
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -72,7 +73,7 @@ def compiler(folder: Path) -> Path:
     if not archive.exists():
         name = f"typescript@{TYPESCRIPT}"
         fetch.run("npm", "pack", name, "--loglevel=error", cwd=str(folder))
-        (folder / archive.name).rename(archive)
+        shutil.move(folder / archive.name, archive)
     digest = hashlib.sha512(archive.read_bytes()).digest()
     assert base64.b64encode(digest).decode() == INTEGRITY
     with tarfile.open(archive) as opened:

@@ -1,6 +1,7 @@
 """The site, built once and served below a sub-path, as a host would do it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,12 +69,35 @@ def build(
     )
 
 
+NAV = """
+nav:
+  - Home: index.md
+  - Chapters: notebooks/*.ipynb
+  - Snippets: snippets/**/*.py
+  - Glossary: glossary.md
+"""
+
+
 def small_project(folder: Path, *cells: nbformat.NotebookNode) -> None:
-    """Copy the project with a single chapter, which has these cells."""
-    for name in ("mkdocs.yml", "constraints.txt"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("benchmarks", "docs", "snippets"):
-        shutil.copytree(ROOT / name, folder / name)
+    """Make a project like ours, with one chapter, which has these cells.
+
+    It has one snippet and a page besides, so that its site is built fast.
+    """
+    shutil.copy(ROOT / "constraints.txt", folder)
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    short = re.sub(r"\nnav:\n.*?\n(?=\n)", NAV, settings, flags=re.DOTALL)
+    (folder / "mkdocs.yml").write_text(short, encoding="utf-8")
+    shutil.copytree(ROOT / "docs/machinery", folder / "docs/machinery")
+    # Without an __init__.py, the hooks import the rest from the real one.
+    (folder / "snippets").mkdir()
+    shutil.copy(ROOT / "snippets/closing.py", folder / "snippets")
+    (folder / "docs/snippets").mkdir()
+    for name, text in {
+        "index.md": "# Home\n\n<!-- chapters -->\n",
+        "glossary.md": "# Glossary\n\n## Room\n\nPeople who talk.\n",
+        "snippets/index.md": "# Snippets\n\n<!-- snippets -->\n",
+    }.items():
+        (folder / "docs" / name).write_text(text, encoding="utf-8")
     (folder / "notebooks").mkdir()
     title = new_markdown_cell("# A chapter\n\n## A `section` of it\n")
     facts = {"minutes": 5, "needs": "nothing", "summary": "A single page."}

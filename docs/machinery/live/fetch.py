@@ -75,23 +75,22 @@ def native(package: Distribution, cache: Path) -> dict[str, bytes]:
         BundleError: There is no such wheel for Pyodide.
     """
     release = f"{package.name}=={package.version}"
-    place = cache / f"{release}-{PLATFORM}"
+    place = cache / f"{release}-{PLATFORM}.whl"
     if not place.exists():
         command = ["-m", "pip", "download", release, "--quiet", "--no-deps"]
         command += ["--only-binary", ":all:", "--implementation", "cp"]
         command += ["--python-version", PYTHON, "--abi", f"cp{PYTHON}"]
         command += ["--platform", PLATFORM]
         with TemporaryDirectory(dir=cache) as folder:
-            wheel = Path(folder) / "wheel"
             try:
-                run(sys.executable, *command, "--dest", wheel)
+                run(sys.executable, *command, "--dest", folder)
             except BundleError as failed:
                 raise BundleError(
                     f"{release} has no wheel for the platform {PLATFORM},"
                     f" or the package index cannot be reached: {failed}"
                 ) from None
-            wheel.rename(place)
-    with ZipFile(next(place.glob("*.whl"))) as archive:
+            next(Path(folder).glob("*.whl")).rename(place)
+    with ZipFile(place) as archive:
         return {
             name: archive.read(name)
             for name in archive.namelist()
