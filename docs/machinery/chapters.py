@@ -140,7 +140,8 @@ def on_page_content(
     page.meta["search"] = {"boost": 2}
 
     rendered = BeautifulSoup(content, "lxml")
-    cells = (cell_html(cell, rendered) for cell in chapter.notebook.cells)
+    found = {tag["id"]: tag for tag in rendered.find_all("div", id=True)}
+    cells = (cell_html(cell, found) for cell in chapter.notebook.cells)
     # Without a strip the search would take the title for a second section.
     soup = BeautifulSoup("\n".join(cells).strip(), "html.parser")
     page.toc = get_toc(nest_toc_tokens(number_headings(soup)))
@@ -186,10 +187,10 @@ def facts_html(chapter: Chapter) -> str:
     )
 
 
-def cell_html(cell: nbformat.NotebookNode, rendered: BeautifulSoup) -> str:
+def cell_html(cell: nbformat.NotebookNode, found: dict[Any, Tag]) -> str:
     """Markup of one cell: prose as it is, code with its outputs in a block."""
-    element = rendered.find(id=f"cell-id={cell.id}")
-    if not isinstance(element, Tag):
+    element = found.get(f"cell-id={cell.id}")
+    if element is None:
         raise PluginError(f"mkdocs-jupyter left out the cell {cell.id}")
     if cell.cell_type != "code":
         return inner_html(element, ".jp-RenderedMarkdown")
