@@ -14,9 +14,12 @@ import sysconfig
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -25,6 +28,7 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 PACKAGE = "copied"
+INSTALLED = Path(sysconfig.get_path("purelib"))
 
 
 def path_of_test(module: Path) -> Path:
@@ -87,7 +91,9 @@ def copy(module: Path, into: Path) -> None:
     (into / test.name).write_text(text, encoding="utf-8")
 
 
-def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def python(
+    *arguments: str, cwd: Path, packages: Path = INSTALLED
+) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, with installed packages and without us.
 
     With -S, the `.pth` file of an editable installation has no effect.
@@ -99,7 +105,7 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         cwd=cwd,
         env={
             **env,
-            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PYTHONPATH": str(packages),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         },
         capture_output=True,
@@ -112,6 +118,44 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_project_is_out_of_sight(tmp_path: Path):
     run = python("-c", "import litestar, snippets", cwd=tmp_path)
     assert "No module named 'snippets'" in run.stderr
+
+
+def only(*names: str, folder: Path) -> Path:
+    """Make a folder of packages with these, and what they need, alone."""
+    folder.mkdir()
+    wanted = {*names}
+    seen: set[str] = set()
+    while wanted:
+        package = distribution(wanted.pop())
+        seen.add(canonicalize_name(package.name))
+        for requirement in map(Requirement, package.requires or ()):
+            marker = requirement.marker
+            if marker is None or marker.evaluate({"extra": ""}):
+                wanted |= {canonicalize_name(requirement.name)} - seen
+        for top in {file.parts[0] for file in package.files or ()} - {".."}:
+            link = folder / top
+            if not link.exists():
+                link.symlink_to(INSTALLED / top)
+    return folder
+
+
+def test_messages_need_litestar_and_pytest_and_nothing_else(tmp_path: Path):
+    packages = only("litestar", "pytest", folder=tmp_path / "packages")
+    there = {path.name for path in packages.iterdir()}
+    assert {"litestar", "msgspec", "pytest", "anyio"} <= there
+    assert not there & {"hypothesis", "websockets", "httpx_ws", "coverage"}
+    module = Path("snippets/messages.py")
+    copy(module, tmp_path)
+    run = python(
+        *("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
+        *("-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto"),
+        path_of_test(module).name,
+        cwd=tmp_path,
+        packages=packages,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout
 
 
 def try_copy(module: Path, folder: Path) -> subprocess.CompletedProcess[str]:
