@@ -18,8 +18,8 @@ from exercises import Exercise, Mutant, Report, source
 pytestmark = pytest.mark.filterwarnings(
     "ignore::litestar.exceptions.LitestarDeprecationWarning"
 )
-TIMEOUT = 0.5
-"""For a single wait: what answers at all, answers in a few milliseconds."""
+TIMEOUT = 1.0
+"""For a single wait, in seconds: a browser may be at work on the same core."""
 
 
 CHAPTERS = [
