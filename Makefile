@@ -27,7 +27,7 @@ test: $(READY) lint  ## run everything that proves the project
 	  "Firefox is needed to test the site in it, too"
 	@.ci/ensure "$(BIN)/playwright --version" libatomic1 \
 	  "libatomic is needed by what drives the browser"
-	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest
 
 lint: $(READY)  ## check style, types, spelling and notebooks
 	@echo "· ruff, ty, codespell, notebooks"
