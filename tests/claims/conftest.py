@@ -1,5 +1,8 @@
 """How the tests of the claims talk to an app."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+
 from litestar import Litestar
 
 from snippets.testing import Closed, connect
@@ -29,3 +32,16 @@ async def hear(
         heard = [message async for message in client]
         assert client.closed is not None
         return heard, client.closed
+
+
+async def ticks() -> AsyncGenerator[str, None]:
+    """Tick until nobody listens, a thousand times a second."""
+    while True:
+        yield "tick"
+        await asyncio.sleep(0.001)
+
+
+async def turns(count: int) -> None:
+    """Let all others have their turn some times."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -16,16 +16,11 @@ from snippets.streams import Latest, pushing
 from snippets.testing import connect
 from snippets.testing.server import serve
 
+from .conftest import ticks, turns
+
 Socket = WebSocket[Any, Any, Any]
 PATIENCE = 5
 """How long to wait for what should come, in seconds."""
-
-
-async def ticks() -> AsyncGenerator[str, None]:
-    """Tick until nobody listens."""
-    while True:
-        yield "tick"
-        await asyncio.sleep(0.001)
 
 
 async def silence() -> AsyncGenerator[str, None]:
@@ -248,6 +243,7 @@ async def test_receiving_with_a_time_out_loses_nothing():
     async with serve(Litestar([chat])) as server, server.connect() as client:
         for number in range(30):
             await client.send(f"{number}")
+            # Some come just when a wait is given up.
             await asyncio.sleep(0.001 * (number % 3))
         assert [message async for message in client] == []
     assert heard == [f"{number}" for number in range(30)]
@@ -308,7 +304,7 @@ async def test_conflation_skips_all_that_a_slow_reader_has_missed():
     ):
         for number in range(1, count + 1):
             newest.set(f"{number}")
-            await asyncio.sleep(0.002)
+            await turns(20)  # for the buffers to fill
         heard = [await client.receive()]
         while int(heard[-1]) != count:
             heard.append(await client.receive())

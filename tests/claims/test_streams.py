@@ -22,18 +22,11 @@ from litestar.handlers import send_websocket_stream
 
 from snippets.testing import connect
 
-from .conftest import hear
+from .conftest import hear, ticks
 
 Socket = WebSocket[Any, Any, Any]
 PATIENCE = 0.3
 """How long to wait for what does not come, in seconds."""
-
-
-async def ticks() -> AsyncGenerator[str, None]:
-    """Tick until nobody listens."""
-    while True:
-        yield "tick"
-        await asyncio.sleep(0.001)
 
 
 async def two() -> AsyncGenerator[str, None]:
