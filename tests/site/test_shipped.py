@@ -1,12 +1,13 @@
 """What the site ships to run chapters, and that it can be left out."""
 
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from .conftest import Page, Site, build, small_project
+from .conftest import ROOT, Page, Site, build, small_project
 
 
 @pytest.fixture
@@ -67,6 +68,9 @@ def test_the_licences_are_there_to_read(licences: Page, site: Site):
 
 def test_all_of_it_can_be_left_out(tmp_path: Path):
     small_project(tmp_path)
+    for name in ("benchmarks", "docs", "snippets"):  # and all our pages
+        shutil.copytree(ROOT / name, tmp_path / name, dirs_exist_ok=True)
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     site = tmp_path / "site"
     built = build(tmp_path, site, "http://127.0.0.1/", live=False)
     assert built.returncode == 0, built.stdout
