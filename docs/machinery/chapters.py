@@ -1,14 +1,15 @@
 """Turn the notebooks into the site's chapters.
 
-The notebooks live in a folder of their own, beside docs/. mkdocs-jupyter turns
-each into a page, and this hook tidies that page: it keeps the prose and the
-code, writes the stored outputs in plain markup, and gives headings, links and
-admonitions the form that the other pages have.
+The notebooks live in a folder of their own, beside docs/. mkdocs-jupyter makes
+each a page, and this hook writes that page: the prose, the code and the stored
+outputs in plain markup, with headings, links and admonitions in the form that
+the other pages have.
 """
 
 import html
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from posixpath import dirname, join, normpath
 from typing import Any
@@ -23,7 +24,10 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import get_toc
-from nbconvert.filters import ansi2html
+from nbconvert.filters import ansi2html, markdown2html
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 NOTEBOOKS = "notebooks/[0-9][0-9]-*.ipynb"
 NAV_ENTRY = "notebooks/*.ipynb"
@@ -129,19 +133,24 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
     return markdown.replace(LIST_MARKER, entries)
 
 
-def on_page_content(
-    content: str, page: Page, config: MkDocsConfig, files: Files
-) -> str:
-    """Tidy a chapter's page."""
-    if not page.file.src_uri.endswith(".ipynb"):
-        return content
+@event_priority(-50)  # after mkdocs-jupyter has put its own renderer there
+def on_pre_page(page: Page, **_: Any) -> None:
+    """Have a chapter's page written here.
+
+    mkdocs-jupyter would convert the notebook twice, for a second or more, and
+    next to nothing of what it makes would be kept.
+    """
+    if page.file.src_uri.endswith(".ipynb"):
+        vars(page)["render"] = partial(render, page)
+
+
+def render(page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Write a chapter's page."""
     chapter = read(root(config) / page.file.src_uri)
     page.meta["description"] = chapter.summary
     page.meta["search"] = {"boost": 2}
 
-    rendered = BeautifulSoup(content, "lxml")
-    found = {tag["id"]: tag for tag in rendered.find_all("div", id=True)}
-    cells = (cell_html(cell, found) for cell in chapter.notebook.cells)
+    cells = map(cell_html, chapter.notebook.cells)
     # Without a strip the search would take the title for a second section.
     soup = BeautifulSoup("\n".join(cells).strip(), "html.parser")
     page.toc = get_toc(nest_toc_tokens(number_headings(soup)))
@@ -164,7 +173,7 @@ def on_page_content(
     if heading := soup.h1:
         facts = BeautifulSoup(facts_html(chapter), "html.parser")
         heading.insert_after(facts)
-    return TOKEN_GAP.sub(r"\2", str(soup))
+    page.content = TOKEN_GAP.sub(r"\2", str(soup))
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> str:
@@ -187,20 +196,17 @@ def facts_html(chapter: Chapter) -> str:
     )
 
 
-def cell_html(cell: nbformat.NotebookNode, found: dict[Any, Tag]) -> str:
+def cell_html(cell: nbformat.NotebookNode) -> str:
     """Markup of one cell: prose as it is, code with its outputs in a block."""
-    element = found.get(f"cell-id={cell.id}")
-    if element is None:
-        raise PluginError(f"mkdocs-jupyter left out the cell {cell.id}")
     if cell.cell_type != "code":
-        return inner_html(element, ".jp-RenderedMarkdown")
+        return markdown2html(cell.source)
     tags = cell.metadata.get("tags", [])
     if "raises-exception" not in tags and any(map(is_error, cell.outputs)):
         raise PluginError(
             f"the cell {cell.id} holds a traceback: mend it,"
             " or tag it raises-exception if it is meant to fail"
         )
-    source = inner_html(element, ".highlight-ipynb pre")
+    source = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
     outputs = "".join(map(output_html, cell.outputs))
     if outputs:
         # An element of its own: the search leaves out what is inside an
@@ -226,12 +232,6 @@ def mark_token(span: Tag) -> None:
         return
     span.name = TOKENS[kind]
     span.attrs = {"class": "c"} if kind == "c" else {}
-
-
-def inner_html(element: Tag, selector: str) -> str:
-    """The markup inside the part of an element that a selector names."""
-    part = element.select_one(selector)
-    return part.decode_contents() if part else ""
 
 
 def is_error(output: nbformat.NotebookNode) -> bool:
