@@ -273,7 +273,7 @@ def _logged(server: _Uvicorn) -> Generator[None]:
         if _server.get() is not server:
             return True
         if record.levelno >= logging.WARNING:
-            server.log.append(_line(record))
+            server.log.append(one_line(record))
         return False
 
     logger = logging.getLogger("uvicorn.error")
@@ -284,7 +284,15 @@ def _logged(server: _Uvicorn) -> Generator[None]:
         logger.removeFilter(collect)
 
 
-def _line(record: logging.LogRecord) -> str:
+def one_line(record: logging.LogRecord) -> str:
+    """Say in one line what was logged.
+
+    Args:
+        record: What was logged.
+
+    Returns:
+        Its last line; of an error that comes with it, the last line, too.
+    """
     # Uvicorn logs a failed start-up as the text of a traceback, which has a
     # frame around it if it is that of an exception group.
     lines = [line.strip(" +-|") for line in record.getMessage().splitlines()]

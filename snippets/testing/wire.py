@@ -356,11 +356,11 @@ class Raw(Client):
             opcode, payload, fin = await self._read_frame()
             if opcode == Opcode.CLOSE:
                 if not self._close_sent:
-                    await self._write(frame(Opcode.CLOSE, payload))
+                    await self._control(Opcode.CLOSE, payload)
                 code = int.from_bytes(payload[:2], "big") or 1005
                 raise Closed(code, payload[2:].decode())
             if opcode == Opcode.PING:
-                await self._write(frame(Opcode.PONG, payload))
+                await self._control(Opcode.PONG, payload)
             elif opcode != Opcode.PONG:
                 if opcode != Opcode.CONTINUATION:
                     self._message_is_text = opcode == Opcode.TEXT
@@ -369,10 +369,14 @@ class Raw(Client):
                     whole, self._message = self._message, b""
                     return whole.decode() if self._message_is_text else whole
 
+    async def _control(self, opcode: Opcode, payload: bytes) -> None:
+        with suppress(Closed):  # there may be more to read all the same
+            await self._write(frame(opcode, payload))
+
     async def _close(self, code: int, reason: str) -> None:
         self._close_sent = True
         payload = code.to_bytes(2, "big") + reason.encode()
-        await self._write(frame(Opcode.CLOSE, payload))
+        await self._control(Opcode.CLOSE, payload)
         while True:  # until the answer comes, which ends it
             await self._receive()
 
