@@ -86,7 +86,6 @@ async def buffered(
             finally:
                 client.vanish()
                 with anyio.CancelScope(shield=True):
-                    await asyncio.sleep(0)  # so that the app has begun
                     await client._hosted.ended()
                     await asyncio.wait({running})
             running.result()

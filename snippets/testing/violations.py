@@ -77,7 +77,7 @@ VIOLATIONS: Mapping[str, Violation] = MappingProxyType(
             frame(Opcode.CONTINUATION, b"hello"), 1002, "5.4"
         ),
         "message inside another": Violation(
-            frame(_TEXT, b"hel", fin=False) + frame(_TEXT, b"lo"), 1002, "5.4"
+            frame(_TEXT, b"one", fin=False) + frame(_TEXT, b"two"), 1002, "5.4"
         ),
         "ping in fragments": Violation(
             frame(Opcode.PING, b"hello", fin=False), 1002, "5.5"

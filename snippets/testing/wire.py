@@ -281,7 +281,8 @@ class Raw(Client):
     def reset(self) -> None:
         """Be gone without a word: the server gets a RST."""
         linger = struct.pack("ii", 1, 0)  # on, and no time for a FIN
-        self._line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with suppress(OSError):  # it may be gone already
+            self._line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -319,7 +320,10 @@ class Raw(Client):
             with suppress(Closed):  # which is where the body ends
                 while True:
                     await self._read()
-            raise Refused(code, self._unread.decode(errors="replace"))
+            chunked = self.headers.get("transfer-encoding") == "chunked"
+            body = bytes(self._unread)
+            whole = _join_chunks(body) if chunked else body
+            raise Refused(code, whole.decode(errors="replace"))
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -385,6 +389,17 @@ def _data(message: str | bytes) -> tuple[Opcode, bytes]:
     if isinstance(message, str):
         return Opcode.TEXT, message.encode()
     return Opcode.BINARY, message
+
+
+def _join_chunks(data: bytes) -> bytes:
+    """Put together a body that came in chunks (RFC 9112 §7.1)."""
+    whole = b""
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        end = int(size, 16)
+        whole += data[:end]
+        data = data[end + 2 :]
+    return whole
 
 
 def _end(data: bytearray) -> tuple[int, int] | None:
