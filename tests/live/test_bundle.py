@@ -23,7 +23,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it is now; its author may be at work."""
     folder = tmp_path_factory.mktemp("whole")
     for place in parts.OWN:
-        shutil.copytree(ROOT / place, folder / place)
+        if (ROOT / place).is_dir():
+            shutil.copytree(ROOT / place, folder / place)
+        else:
+            shutil.copy(ROOT / place, folder / place)
     return folder
 
 
@@ -116,10 +119,10 @@ def test_only_the_newest_bundles_are_kept(
 def test_what_the_project_has_is_in_it(made: Bundle, whole: Path):
     own = files(made.folder / "files.zip")
     for place, name in parts.OWN.items():
-        for path in (whole / place).rglob("*.*"):
-            inside = path.relative_to(whole / place).as_posix()
-            if path.suffix != ".pyc":
-                assert own[f"{name}/{inside}"] == path.read_bytes()
+        for path in [whole / place, *(whole / place).rglob("*.*")]:
+            inside = Path(name, path.relative_to(whole / place)).as_posix()
+            if path.is_file() and path.suffix != ".pyc":
+                assert own[inside] == path.read_bytes()
     names = [name for name in own if name.endswith(".pyc")]
     assert "snippets/__pycache__/closing.cpython-314.pyc" in names
     assert all(name.endswith(".cpython-314.pyc") for name in names)

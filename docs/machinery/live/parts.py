@@ -61,9 +61,11 @@ OWN = {
     "snippets": "snippets",
     "notebooks/exercises": "exercises",
     "notebooks/system": "system",
+    "notebooks/naive.py": "naive.py",
     "docs/machinery/live/tab": "tab",
 }
-"""The project's own packages: where they lie, what they are imported as."""
+"""The project's own packages: where they lie, what they are imported as.
+A single module is named with its suffix."""
 
 
 def packages() -> list[Distribution]:
@@ -131,8 +133,8 @@ def own(root: Path) -> dict[str, bytes]:
     found = {}
     for place, name in OWN.items():
         folder = root / place
-        for path in sorted(folder.rglob("*")):
+        for path in [folder, *sorted(folder.rglob("*"))]:
             if path.is_file() and "__pycache__" not in path.parts:
-                inside = path.relative_to(folder).as_posix()
-                found[f"{name}/{inside}"] = path.read_bytes()
+                inside = Path(name, path.relative_to(folder)).as_posix()
+                found[inside] = path.read_bytes()
     return found
