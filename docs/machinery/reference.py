@@ -82,6 +82,9 @@ def page_of(module: Module, config: MkDocsConfig) -> str:
         f"# {module.name}",
         f"::: {module.dotted}",
     ]
+    if (root / f"tests/faults/test_{module.name}.py").exists():
+        link = f"[What it promises](../promises.md#{module.name})"
+        parts.append(f"{link}, and which test proves each promise.")
     figures = f"benchmarks/results/{module.name}.md"
     if (root / figures).exists():
         parts += ["## What it costs", f'--8<-- "{figures}"']
