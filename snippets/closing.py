@@ -1,8 +1,7 @@
 """Close codes by name, reasons that fit, and a close that happens once.
 
-The last frame of a connection is all that its client learns of how it went,
-so it should say something true: which code, a reason short enough to be sent,
-exactly once.
+The last frame is all that a client learns of how its connection went, so it
+should say something true: a code, a reason short enough to be sent, once.
 
 ```python
 await close(socket, CloseCode.TRY_AGAIN_LATER, "the room is full")
@@ -21,6 +20,7 @@ from litestar.exceptions import (
     NotAuthorizedException,
     PermissionDeniedException,
     SerializationException,
+    ServiceUnavailableException,
     TooManyRequestsException,
     ValidationException,
     WebSocketDisconnect,
@@ -68,23 +68,13 @@ class CloseCode(IntEnum):
     NORMAL = 1000, "done; nothing is wrong", "app, client", False
     GOING_AWAY = 1001, "the page or the process is leaving", "client", True
     PROTOCOL_ERROR = 1002, "the frames break the protocol", "server", False
-    UNSUPPORTED_DATA = (
-        1003,
-        "text where binary is expected, or the other way round",
-        "app",
-        False,
-    )
+    UNSUPPORTED_DATA = 1003, "text for binary, or the reverse", "app", False
     NO_STATUS = 1005, "a close frame came, without a code", "nobody", False
     ABNORMAL = 1006, "no close frame came at all", "nobody", True
     INVALID_PAYLOAD = 1007, "text that is not UTF-8", "server", False
     POLICY_VIOLATION = 1008, "the rules were broken", "app", False
     TOO_BIG = 1009, "a message over the size limit", "server, app", False
-    INTERNAL_ERROR = (
-        1011,
-        "the server failed, or a ping got no answer",
-        "app, server",
-        True,
-    )
+    INTERNAL_ERROR = 1011, "a failure, or a missing pong", "app, server", True
     SERVICE_RESTART = 1012, "the server is restarting", "server, app", True
     TRY_AGAIN_LATER = 1013, "too busy, or you read too slowly", "app", True
     BAD_MESSAGES = 4400, "this makes no sense to us", "app", False
@@ -100,6 +90,7 @@ _CODES: tuple[tuple[type[LitestarException], CloseCode], ...] = (
     (NotAuthorizedException, CloseCode.SESSION_ENDED),
     (PermissionDeniedException, CloseCode.FORBIDDEN),
     (TooManyRequestsException, CloseCode.TOO_FAST),
+    (ServiceUnavailableException, CloseCode.TRY_AGAIN_LATER),
     (ValidationException, CloseCode.BAD_MESSAGES),
     (SerializationException, CloseCode.BAD_MESSAGES),
 )
@@ -112,11 +103,26 @@ def is_sendable(code: int) -> bool:
         code: A close code.
 
     Returns:
-        False for codes that only describe what happened, which are 1005, 1006
-        and 1015 (RFC 6455 §7.4.1), and for numbers that nobody may use
-        (§7.4.2).
+        False for 1005, 1006 and 1015, which only describe what happened (RFC
+        6455 §7.4.1), and for numbers that nobody may use (§7.4.2).
     """
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def check_code(code: int) -> None:
+    """Refuse a code that no close frame may carry.
+
+    Args:
+        code: A close code.
+
+    Raises:
+        ValueError: It may not be sent, see `is_sendable()`.
+    """
+    if not is_sendable(code):
+        allowed = "1000-1003, 1007-1014 or 3000-4999"
+        raise ValueError(
+            f"a close frame cannot carry {int(code)}; expected {allowed}"
+        )
 
 
 def fit_reason(reason: str) -> str:
@@ -126,16 +132,14 @@ def fit_reason(reason: str) -> str:
         reason: Any text.
 
     Returns:
-        The text, or as many whole characters of it as fit, with `…`; never
-        more than 123 bytes of UTF-8. Lone surrogates, which UTF-8 does not
-        have, become `?`.
+        The text, or as many whole characters of it as fit, with `…`. Lone
+        surrogates, which UTF-8 does not have, become `?`.
     """
     encoded = reason.encode(errors="replace")
     if len(encoded) <= MAX_REASON_BYTES:
         return encoded.decode()
-    ellipsis = "…"
-    room = MAX_REASON_BYTES - len(ellipsis.encode())
-    return encoded[:room].decode(errors="ignore") + ellipsis
+    room = MAX_REASON_BYTES - len("…".encode())
+    return encoded[:room].decode(errors="ignore") + "…"
 
 
 def closing_for(error: Exception) -> WebSocketException:
@@ -149,10 +153,9 @@ def closing_for(error: Exception) -> WebSocketException:
 
     Returns:
         The error's own code and detail if it is a `WebSocketException`; a
-        fitting 44xx code and its detail for what Litestar raises when a
-        client is not allowed something or sends what cannot be decoded; and
-        for anything else, the leaving of another client included, 1011
-        without a word of the cause, which is for the log alone.
+        fitting code and its detail for what Litestar raises when a client is
+        not allowed something or sends what cannot be decoded; for anything
+        else, another client's leaving included, 1011 and no word of the cause.
     """
     internal = WebSocketException(
         detail="internal error", code=CloseCode.INTERNAL_ERROR
@@ -192,11 +195,7 @@ async def close(
     Raises:
         ValueError: The code may not be sent.
     """
-    if not is_sendable(code):
-        raise ValueError(
-            f"a close frame cannot carry {int(code)}; expected 1000-1003, "
-            "1007-1014 or 3000-4999"
-        )
+    check_code(code)
     scope = cast("dict[str, object]", socket.scope)
     if scope.get(CLOSED):
         return False

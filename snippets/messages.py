@@ -23,6 +23,7 @@ Needs: litestar (with which msgspec and typing_extensions come),
 `subprotocols.py` and `closing.py`.
 """
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -35,6 +36,8 @@ from typing_extensions import TypeForm
 
 from .closing import CloseCode, fit_reason
 from .subprotocols import Format
+
+logger = logging.getLogger(__name__)
 
 MAX_WORDS = 200
 """How many characters of an error's text are sent; it may quote the client."""
@@ -287,6 +290,8 @@ def dispatcher(
 class Speaker(Protocol[T_co]):
     """What `converse()` needs of a socket, such as a `MessageSocket`."""
 
+    id: str
+
     async def receive_message(self) -> T_co:
         """Wait for a message."""
         ...
@@ -306,7 +311,9 @@ async def converse(
 
     What `answer` returns is sent. If it returns nothing, a message with a
     `ref` is acknowledged. What is no message, and a `MessageError` of
-    `answer`, is answered with an `Error`, and the connection lives.
+    `answer`, is answered with an `Error`, and the connection lives. So does
+    it after any other error, of which the client learns only that there was
+    one (`internal`); the log has the traceback and the connection's id.
 
     Args:
         socket: The connection, which has been accepted.
@@ -315,8 +322,9 @@ async def converse(
             that was no message.
 
     Raises:
-        WebSocketException: That happened. Litestar closes with 4400, or with
-            1003 if the last was a frame of the wrong kind.
+        WebSocketException: That happened. Litestar closes with the code of
+            the last: 4400, 1003 for a frame of the wrong kind, 4429 for one
+            too soon. Or what `answer` raised to have the connection closed.
     """
     violations = 0
     while True:
@@ -327,25 +335,37 @@ async def converse(
             return
         except WebSocketException as error:
             violations += 1
-            if violations >= violations_before_close:
-                raise
             said = _envelope(error)
+            if said is None or violations >= violations_before_close:
+                raise
         else:
             try:
                 said = await answer(message)
             except MessageError as error:
                 said = msgspec.structs.replace(error.envelope, ref=message.ref)
+            except WebSocketException:
+                raise
+            except Exception:
+                logger.exception("connection %s: no answer", socket.id)
+                code = ErrorCode.INTERNAL
+                said = Error(
+                    code, "internal error", code.retryable, message.ref
+                )
             if said is None and message.ref is not None:
                 said = Ack(message.ref)
         if said is not None:
             await socket.send_message(said)
 
 
-def _envelope(error: WebSocketException) -> Error:
-    """Answer what a socket could not receive."""
+def _envelope(error: WebSocketException) -> Error | None:
+    """Answer what a socket could not receive; None if it was no message."""
     if isinstance(error, MessageError):
         return error.envelope
-    code = ErrorCode.INVALID_MESSAGE
-    if error.code == CloseCode.UNSUPPORTED_DATA:  # a frame of the other kind
-        code = ErrorCode.UNSUPPORTED_DATA
-    return MessageError(code, error.detail).envelope
+    code = _CODES.get(error.code)
+    return MessageError(code, error.detail).envelope if code else None
+
+
+_CODES: dict[int, ErrorCode] = {
+    CloseCode.BAD_MESSAGES: ErrorCode.INVALID_MESSAGE,
+    CloseCode.UNSUPPORTED_DATA: ErrorCode.UNSUPPORTED_DATA,
+}

@@ -54,6 +54,17 @@ class MessageSocket(WebSocket[Any, Any, Any], Generic[T]):
         self.id = token_hex(8)
         self._messages: Messages[T] | None = None
 
+    @property
+    def format(self) -> Format[T]:
+        """The format agreed upon; before that, the one the client prefers.
+
+        Raises:
+            WebSocketException: The client offers only what is not spoken here.
+        """
+        if self._messages is not None:
+            return self._messages.format
+        return choose(self.scope["subprotocols"], self.formats)[1]
+
     async def accept(
         self,
         subprotocols: str | None = None,

@@ -15,6 +15,7 @@ from litestar.exceptions import (
     NotFoundException,
     PermissionDeniedException,
     SerializationException,
+    ServiceUnavailableException,
     TooManyRequestsException,
     ValidationException,
     WebSocketDisconnect,
@@ -27,6 +28,7 @@ from websockets.frames import Close
 from snippets.closing import (
     MAX_REASON_BYTES,
     CloseCode,
+    check_code,
     close,
     closing_for,
     fit_reason,
@@ -76,6 +78,18 @@ def test_sendable_is_what_another_implementation_would_send():
     assert [code for code in range(5101) if is_sendable(code)] == [
         code for code in range(5101) if websockets_sends(code)
     ]
+
+
+def test_who_asks_for_a_code_that_is_not_sendable_is_told_which_are():
+    for code in range(5101):
+        if is_sendable(code):
+            check_code(code)
+        else:
+            with pytest.raises(ValueError, match=f"cannot carry {code}; exp"):
+                check_code(code)
+    check_code(CloseCode.TRY_AGAIN_LATER)
+    with pytest.raises(ValueError, match="cannot carry 1006; expected 1000-"):
+        check_code(CloseCode.ABNORMAL)
 
 
 # -- reasons -----------------------------------------------------------------
@@ -143,6 +157,7 @@ def undecodable() -> SerializationException:
         (NotAuthorizedException("log in"), 4401, "log in"),
         (PermissionDeniedException("not you"), 4403, "not you"),
         (TooManyRequestsException("slow down"), 4429, "slow down"),
+        (ServiceUnavailableException("we are full"), 1013, "we are full"),
         (ValidationException("not an int"), 4400, "not an int"),
         (undecodable(), 4400, "Input data was truncated"),
         (unencodable(), 1011, "internal error"),

@@ -4,6 +4,7 @@ It needs litestar and pytest, and nothing else. `test_messages_any.py` tries
 what nobody would think of.
 """
 
+import asyncio
 import math
 from functools import partial
 from typing import Any
@@ -271,6 +272,8 @@ def test_a_type_without_a_method_is_named_when_the_table_is_made():
 class Script:
     """A socket that hears a script, and notes what it is to say."""
 
+    id = "c0ffee"
+
     def __init__(self, *heard: object) -> None:
         self.heard, self.said = list(heard), list[Any]()
 
@@ -336,12 +339,36 @@ async def test_a_socket_with_other_formats_is_answered_for_as_well():
     ]
 
 
-async def test_who_goes_on_and_on_is_closed():
-    socket = Script(*["{"] * 40)
-    with pytest.raises(MessageError) as caught:
+TOO_SOON = MessageError(ErrorCode.RATE_LIMITED, "Wait", retry_after=0.1)
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        ("{", 4400),
+        (TOO_SOON, 4429),
+        (WebSocketException(detail="text frames, please", code=1003), 1003),
+    ],
+)
+async def test_who_goes_on_and_on_is_closed_with_the_code_of_the_last(
+    last: object, code: int
+):
+    """Messages: after 30 violations a connection is closed, by its last."""
+    heard = ["{"] * 15 + [TOO_SOON] * 14 + [Ping(ref=8)] + [last] * 11
+    socket = Script(*heard)
+    with pytest.raises(WebSocketException) as caught:
         await converse(socket, partial(answer, Handlers()))
-    assert caught.value.code == 4400
-    assert (len(socket.heard), len(socket.said)) == (10, 29)
+    assert caught.value.code == code
+    assert (len(socket.heard), len(socket.said)) == (10, 30)
+
+
+async def test_how_many_violations_are_too_many_can_be_said():
+    socket = Script("{", "{", "{")
+    with pytest.raises(MessageError):
+        await converse(
+            socket, partial(answer, Handlers()), violations_before_close=2
+        )
+    assert (len(socket.heard), len(socket.said)) == (1, 1)
 
 
 async def test_what_may_not_be_is_no_violation():
@@ -349,12 +376,57 @@ async def test_what_may_not_be_is_no_violation():
     assert len(await conversation(*heard, violations_before_close=1)) == 3
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("tea"), WebSocketException(detail="bye", code=4403)]
-)
-async def test_another_error_of_a_method_is_not_answered(error: Exception):
-    async def broken(message: ClientMessage) -> None:
-        raise error
+async def test_a_socket_may_end_it_at_once_with_a_code_of_its_own():
+    socket = Script(WebSocketException(detail="nothing", code=4408), Ping())
+    with pytest.raises(WebSocketException, match="nothing") as caught:
+        await converse(socket, partial(answer, Handlers()))
+    assert caught.value.code == 4408
+    assert (len(socket.heard), socket.said) == (1, [])
 
-    with pytest.raises(type(error)):
-        await converse(Script(Ping(ref=7)), broken)
+
+async def test_a_method_may_end_it_with_a_code_of_its_own():
+    async def expel(message: ClientMessage) -> None:
+        raise WebSocketException(detail="bye", code=4403)
+
+    socket = Script(Ping(ref=7))
+    with pytest.raises(WebSocketException, match="bye"):
+        await converse(socket, expel)
+    assert socket.said == []
+
+
+async def test_an_unexpected_error_is_for_the_log_and_the_connection_lives(
+    caplog: pytest.LogCaptureFixture,
+):
+    """Messages: a bug in a handler tells its client no more than `internal`.
+
+    The log has the traceback, and which connection it was.
+    """
+
+    async def broken(message: ClientMessage) -> None:
+        if message.ref != 8:
+            raise KeyError("secret")
+
+    socket = Script(Ping(ref=7), Ping(), Ping(ref=8))
+    await converse(socket, broken)
+    internal = Error(ErrorCode.INTERNAL, "internal error", False)
+    assert socket.said == [
+        msgspec.structs.replace(internal, ref=7),
+        internal,
+        Ack(8),
+    ]
+    assert len(caplog.records) == 2
+    for record in caplog.records:
+        assert record.levelname == "ERROR"
+        assert record.getMessage() == "connection c0ffee: no answer"
+        assert record.exc_info
+        assert isinstance(record.exc_info[1], KeyError)
+
+
+async def test_being_cancelled_is_no_error_to_be_answered():
+    async def cancelled(message: ClientMessage) -> None:
+        raise asyncio.CancelledError
+
+    socket = Script(Ping(ref=7))
+    with pytest.raises(asyncio.CancelledError):
+        await converse(socket, cancelled)
+    assert socket.said == []

@@ -137,6 +137,45 @@ async def test_a_second_accept_changes_nothing(visiting: Visiting):
         assert await client.receive() == msgspec.msgpack.encode([1, "tea"])
 
 
+async def test_the_format_is_known_before_and_after_the_choice(
+    visiting: Visiting,
+):
+    seen = []
+
+    async def look(socket: CafeSocket) -> None:
+        seen.append(socket.format.name)
+        await socket.accept("cafe.json")
+        seen.append(socket.format.name)
+        await socket.send_message("tea")
+
+    offer = ["cafe.msgpack", "cafe.json"]
+    async with visiting(look, *offer) as client:
+        assert await client.receive() == '"tea"'
+    assert seen == ["cafe.msgpack", "cafe.json"]
+
+
+async def test_the_format_is_the_first_for_who_offers_nothing(
+    visiting: Visiting,
+):
+    async def look(socket: CafeSocket) -> None:
+        await socket.send_message(socket.format.name)
+
+    async with visiting(look) as client:
+        assert await client.receive() == '"cafe.json"'
+
+
+async def test_there_is_no_format_for_who_speaks_nothing_we_know(
+    visiting: Visiting,
+):
+    async def look(socket: CafeSocket) -> None:
+        assert socket.format
+
+    with pytest.raises(Refused) as refused:
+        async with visiting(look, "cafe.v9"):
+            pass
+    assert refused.value.status == 403
+
+
 async def receive_first(socket: CafeSocket) -> None:
     await socket.receive_message()
     await socket.close()
