@@ -70,15 +70,11 @@ class GatherWithTimeout(SetAndLoop):
         await asyncio.wait_for(send, self.timeout)
 
 
-def create_app(manager: SetAndLoop) -> Litestar:
-    """Make a chat at `/chat`: what one sends, all hear.
+def numbered() -> type[Socket]:
+    """Make a class of sockets that hash in the order of their coming.
 
-    Args:
-        manager: Who tells them.
-
-    Returns:
-        The app. Its sockets hash in the order of their coming, so a small
-        set has that order, too, and each run is like the one before.
+    A small set of them has that order, too, so each run is like the one
+    before.
     """
     numbers = count()
 
@@ -92,7 +88,20 @@ def create_app(manager: SetAndLoop) -> Litestar:
         def __hash__(self) -> int:
             return self.number
 
-    @websocket("/chat", websocket_class=Numbered)
+    return Numbered
+
+
+def create_app(manager: SetAndLoop) -> Litestar:
+    """Make a chat at `/chat`: what one sends, all hear.
+
+    Args:
+        manager: Who tells them.
+
+    Returns:
+        The app.
+    """
+
+    @websocket("/chat", websocket_class=numbered())
     async def chat(socket: Socket) -> None:
         await manager.connect(socket)
         try:
