@@ -195,8 +195,6 @@ async def _carry(
         async with asyncio.TaskGroup() as both:
             both.create_task(carry(near, far))
             both.create_task(carry(far, near))
-        if cut.is_set():
-            await asyncio.Event().wait()  # nobody is told
 
 
 async def flood(client: Client, message: str | bytes, count: int) -> int:
