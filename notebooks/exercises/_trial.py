@@ -311,10 +311,10 @@ def _app(answer: Any, arguments: tuple[object, ...]) -> object:
         answer = answer(*arguments)
     routes = BaseRouteHandler | Router  # an app is a router, too
     if isinstance(answer, routes) and not isinstance(answer, Litestar):
-        return Litestar([answer], logging_config=None)
+        return Litestar([answer], logging_config=None, openapi_config=None)
     classes = Controller | WebsocketListener
     if inspect.isclass(answer) and issubclass(answer, classes):
-        return Litestar([answer], logging_config=None)
+        return Litestar([answer], logging_config=None, openapi_config=None)
     return answer
 
 

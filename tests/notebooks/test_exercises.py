@@ -14,12 +14,17 @@ import pytest
 import exercises
 from exercises import Exercise, Mutant, Report, source
 
+from .conftest import SKIPPING
+
 # A reader's kernel shows no deprecations, and wrong answers may have some.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::litestar.exceptions.LitestarDeprecationWarning"
 )
-TIMEOUT = 1.0
-"""For a single wait, in seconds: a browser may be at work on the same core."""
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    return SKIPPING
 
 
 CHAPTERS = [
@@ -64,8 +69,8 @@ def mutated(exercise: Exercise, mutant: Mutant) -> object:
 
 async def both_reports(exercise: Exercise, *answers: object) -> Report:
     """Check an answer twice, and see that both reports are the same."""
-    first = await exercise.check(answers[0], timeout=TIMEOUT)
-    second = await exercise.check(answers[-1], timeout=TIMEOUT)
+    first = await exercise.check(answers[0])
+    second = await exercise.check(answers[-1])
     assert bundle(first) == bundle(second)
     return first
 
@@ -95,7 +100,7 @@ async def does_nothing(scope: Any, receive: Any, send: Any) -> None:
 
 @each_exercise
 async def test_nothing_is_no_answer_to_any_check(exercise: Exercise):
-    report = await exercise.check(lambda *_: does_nothing, timeout=TIMEOUT)
+    report = await exercise.check(lambda *_: does_nothing)
     assert all(outcome.missed for outcome in report.outcomes), report
 
 
