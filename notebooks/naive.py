@@ -106,7 +106,8 @@ def create_app(manager: SetAndLoop) -> Litestar:
         await manager.connect(socket)
         try:
             while True:
-                await manager.broadcast(await socket.receive_text())
+                text = await socket.receive_text()
+                await manager.broadcast(text)
         except WebSocketDisconnect:
             manager.disconnect(socket)
 
