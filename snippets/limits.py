@@ -1,0 +1,242 @@
+"""Limits: how large, how fast, how long and how idle a client may be.
+
+Around a socket and around what answers it, for `messages.converse()`:
+
+```python
+class ChatSocket(MessageSocket[Say | Ping]):
+    formats = limit_size(messages.formats("chat", Say | Ping))
+
+async with lifecycle(socket):
+    await converse(Limited(socket), within(5, partial(answer, member)))
+```
+
+and `server_options()` and `listen()` for what only the server can limit.
+
+Needs: litestar, `messages.py` and what it needs.
+"""
+
+import asyncio
+import math
+import socket as sockets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from litestar.exceptions import WebSocketException
+
+from .closing import CloseCode
+from .messages import ErrorCode, MessageError, Speaker
+from .subprotocols import Format
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class TokenBucket:
+    """A rate with room for bursts: each message takes a token.
+
+    Args:
+        rate: How many tokens come back each second.
+        burst: How many there are at most, and at first.
+
+    Raises:
+        ValueError: A rate of 0 or less, or a burst below 1.
+    """
+
+    def __init__(self, rate: float = 10.0, burst: int = 20) -> None:
+        if not rate > 0 or burst < 1:
+            raise ValueError(
+                "expected a rate above 0 and a burst of at least 1, but got "
+                f"{rate} and {burst}"
+            )
+        self._each = 1 / rate
+        self._burst = burst / rate
+        self._full_at = -math.inf
+
+    def take(self) -> float:
+        """Take a token, if there is one.
+
+        Returns:
+            0 if it was taken; else how long until there is one, in seconds.
+        """
+        now = asyncio.get_running_loop().time()
+        full_at = max(self._full_at, now) + self._each
+        wait = full_at - now - self._burst
+        if wait > 1e-6:  # which floats may be off by
+            return wait
+        self._full_at = full_at
+        return 0.0
+
+
+class Limited(Generic[T]):
+    """A socket whose client may not be too fast, nor idle for too long.
+
+    Args:
+        socket: Receives and sends messages.
+        rate: How many messages a second it may send, in the long run.
+        burst: How many at once.
+        idle_timeout: How long it may send nothing, in seconds.
+
+    Raises:
+        ValueError: A rate of 0 or less, or a burst below 1.
+    """
+
+    def __init__(
+        self,
+        socket: Speaker[T],
+        *,
+        rate: float = 10.0,
+        burst: int = 20,
+        idle_timeout: float = 60.0,
+    ) -> None:
+        self.id = socket.id
+        self._socket = socket
+        self._bucket = TokenBucket(rate, burst)
+        self._idle_timeout = idle_timeout
+
+    async def receive_message(self) -> T:
+        """Receive a message.
+
+        Returns:
+            The next message.
+
+        Raises:
+            MessageError: It came too soon (`rate_limited`); it is dropped,
+                and `retry_after` says when to try again.
+            WebSocketException: Nothing came for too long (4408), or what the
+                socket raises.
+        """
+        message = await self._heard()
+        if wait := self._bucket.take():
+            raise MessageError(
+                ErrorCode.RATE_LIMITED,
+                "too many messages in too short a time",
+                ref=getattr(message, "ref", None),
+                retry_after=math.ceil(wait * 1000) / 1000,
+            )
+        return message
+
+    async def send_message(self, message: Any, /) -> None:
+        """Send a message.
+
+        Args:
+            message: What the socket sends.
+        """
+        await self._socket.send_message(message)
+
+    async def _heard(self) -> T:
+        # The second time for what came just when time was up.
+        for patience in (self._idle_timeout, 0):
+            try:
+                async with asyncio.timeout(patience) as idle:
+                    return await self._socket.receive_message()
+            except TimeoutError:
+                if not idle.expired():
+                    raise
+        raise WebSocketException(
+            detail=f"nothing was heard for {self._idle_timeout:g} s",
+            code=CloseCode.IDLE,
+        )
+
+
+def limit_size(
+    formats: Sequence[Format[T]], max_bytes: int = 16 * 1024
+) -> list[Format[T]]:
+    """Refuse messages that are too large, before they are decoded.
+
+    Args:
+        formats: How messages are written.
+        max_bytes: How large one may be, in bytes of UTF-8 if it is text.
+
+    Returns:
+        The same formats; their `decode` raises `MessageError` (`too_large`).
+    """
+
+    def limited(form: Format[T]) -> Format[T]:
+        def decode(payload: Any) -> T:
+            size = len(payload)
+            if isinstance(payload, str) and not payload.isascii():
+                size = len(payload.encode(errors="surrogatepass"))
+            if size > max_bytes:
+                raise MessageError(
+                    ErrorCode.TOO_LARGE,
+                    f"expected at most {max_bytes} bytes, but got {size}",
+                )
+            return form.decode(payload)
+
+        return replace(form, decode=decode)
+
+    return [limited(form) for form in formats]
+
+
+def within(
+    seconds: float, answer: Callable[[T], Awaitable[R]]
+) -> Callable[[T], Awaitable[R]]:
+    """Limit how long answering a message may take.
+
+    While a handler waits nobody reads, so this has to be shorter than the time
+    after which the server misses a pong.
+
+    Args:
+        seconds: How long; then `answer` is cancelled.
+        answer: Called with each message.
+
+    Returns:
+        The same, but it raises `MessageError` (`timeout`) when time is up.
+    """
+
+    async def limited(message: T) -> R:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await answer(message)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            words = f"this took longer than {seconds:g} s"
+            raise MessageError(ErrorCode.TIMEOUT, words) from error
+
+    return limited
+
+
+def server_options() -> dict[str, Any]:
+    """Limit what only the server can limit.
+
+    Returns:
+        Options for `uvicorn.Config` and `uvicorn.run`: a message has at most
+        64 KiB (the default is 16 MiB), nothing is compressed (15 KiB could
+        become 15 MiB), a client that does not answer a ping within 20 s is
+        closed, and shutting down takes 15 s at most.
+    """
+    return {
+        "ws_max_size": 64 * 1024,
+        "ws_per_message_deflate": False,
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
+        "timeout_graceful_shutdown": 15,
+    }
+
+
+def listen(
+    host: str, port: int, *, user_timeout: float = 30.0
+) -> sockets.socket:
+    """Listen so that a client that takes nothing is dropped by the kernel.
+
+    An app can stop waiting for such a client, but only the end of its TCP
+    connection gives the file descriptor back (RFC 5482 §2).
+
+    Args:
+        host: Where to listen, an IPv4 address or a name.
+        port: The port; 0 for one that is free.
+        user_timeout: How long what was sent may wait, in seconds. Linux only;
+            elsewhere it changes nothing.
+
+    Returns:
+        A socket for `uvicorn.Server.serve(sockets=[…])`.
+    """
+    listener = sockets.create_server((host, port), backlog=2048)
+    if hasattr(sockets, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it
+        milliseconds = int(user_timeout * 1000)
+        listener.setsockopt(
+            sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds
+        )
+    return listener
