@@ -1,0 +1,570 @@
+"""Connections that nobody waits for: one writer and a bounded outbox each.
+
+A handler only receives. What it has to say, to one or to all, it puts into
+the outbox of each connection, and the connection's own writer sends it:
+
+```python
+manager = ConnectionManager()
+
+@websocket("/chat")
+async def chat(socket: WebSocket) -> None:
+    async with manager.connect(socket):
+        async for text in socket.iter_data():
+            manager.broadcast({"text": text})
+```
+
+Who reads too slowly fills an outbox, and loses the connection; nobody else
+notices. Use a manager in one event loop only.
+
+Needs: litestar, `subprotocols.py`, `lifecycle.py` and `closing.py`.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+)
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, Literal, cast, get_args
+
+import anyio
+from litestar.exceptions import WebSocketDisconnect, WebSocketException
+
+from .closing import CLOSED, AnySocket, CloseCode, check_code, close
+from .lifecycle import lifecycle
+from .subprotocols import Format, as_json
+
+WhenFull = Literal["disconnect", "drop_oldest", "drop_newest", "latest"]
+"""What happens to a message for which an outbox has no room."""
+
+JSON = as_json("json", object)
+"""How messages are written if nothing else is said: JSON in text frames."""
+
+Callback = Callable[["Connection"], object]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a manager holds now, and what it has counted since its begin.
+
+    Attributes:
+        connections: How many are open.
+        users: How many different users they belong to.
+        queued: How many messages wait in outboxes.
+        queued_bytes: How many bytes these have.
+        dropped: How many messages were dropped, or overwritten by newer ones.
+        evictions: How many connections the manager closed, by reason.
+    """
+
+    connections: int
+    users: int
+    queued: int
+    queued_bytes: int
+    dropped: int
+    evictions: dict[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """A message as it is sent; one for all who get it."""
+
+    event: Any
+    size: int
+    key: Hashable
+
+
+class Connection:
+    """A connection with its outbox, made by `ConnectionManager.connect()`.
+
+    Attributes:
+        socket: Receive from it; what is sent goes through the connection.
+        id: A name for logs; that of the socket if it has one.
+        user: Whose connection it is, None if nobody knows.
+        dropped: How many messages were dropped, or overwritten by newer ones.
+        over: Whether it has ended or is about to; it takes no more messages.
+    """
+
+    def __init__(
+        self,
+        manager: "ConnectionManager",
+        socket: AnySocket,
+        user: Hashable,
+        format: Format[Any],  # noqa: A002
+    ) -> None:
+        self.socket = socket
+        self.id = str(getattr(socket, "id", "") or token_hex(8))
+        self.user = user
+        self.dropped = 0
+        self.over = False
+        self._manager = manager
+        self._format = format
+        self._send = socket.send  # before `lifecycle` puts itself around it
+        self._loop = asyncio.get_running_loop()
+        self._outbox: deque[_Frame] = deque()
+        self._bytes = 0
+        self._at_end: dict[Callback, None] = {}
+        self._goodbye: tuple[int, str] | None = None
+        self._block: asyncio.Task[Any] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._sending_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._given_up = False
+
+    def send(self, message: object, *, key: Hashable = None) -> bool:
+        """Queue a message; whatever the client does, this does not wait.
+
+        Args:
+            message: What the connection's format encodes.
+            key: What the message is the latest of, see `latest`.
+
+        Returns:
+            Whether it was queued. If not, the connection is over, or the
+            message was dropped.
+
+        Raises:
+            TypeError: The message cannot be encoded.
+        """
+        return self._manager.broadcast(message, to=(self,), key=key) == 1
+
+    def close(
+        self,
+        code: int = CloseCode.NORMAL,
+        reason: str = "",
+        *,
+        flush: bool = False,
+    ) -> bool:
+        """Close the connection, without waiting for it.
+
+        When this returns, it is out of the manager and of all rooms. The rest
+        has `close_timeout` seconds: to send what is on its way and the close
+        frame, and the block of `connect()`, whose next `receive` says that
+        the client has left. After that both are cancelled.
+
+        Args:
+            code: A code that may be sent, see `closing.is_sendable()`.
+            reason: Why, for the client's eyes; cut to 123 bytes.
+            flush: Whether what is in the outbox is sent before.
+
+        Returns:
+            Whether this ended it; closing twice is harmless.
+
+        Raises:
+            ValueError: The code may not be sent.
+        """
+        check_code(code)
+        return self._end((code, reason), flush=flush)
+
+    def at_end(self, callback: Callback) -> None:
+        """Have a function called when the connection ends.
+
+        It is called once, with the connection, before the event loop runs
+        anything else, however the connection ends; at once if it has ended.
+        What it raises is logged.
+
+        Args:
+            callback: The function; adding it twice changes nothing.
+        """
+        if callback not in self._at_end:
+            self._at_end[callback] = None
+            if self.over:
+                self._manager._due.append((callback, self))
+                self._manager._settle()
+
+    def _put(self, frame: _Frame) -> bool:
+        """Queue a frame, if there is room or room can be made."""
+        if self.over:
+            return False
+        outbox, manager = self._outbox, self._manager
+        if frame.key is not None and manager.when_full == "latest":
+            for place, older in enumerate(outbox):
+                if older.key == frame.key:
+                    outbox[place] = frame
+                    self._bytes += frame.size - older.size
+                    self._count_drop()
+                    if self._bytes > manager.max_bytes and len(outbox) > 1:
+                        self._evict("slow consumer")
+                    return not self.over
+        while len(outbox) >= manager.max_messages or (
+            outbox and self._bytes + frame.size > manager.max_bytes
+        ):
+            if manager.when_full not in {"drop_oldest", "drop_newest"}:
+                self._evict("slow consumer")
+                return False
+            self._count_drop()
+            if manager.when_full == "drop_newest":
+                return False
+            self._bytes -= outbox.popleft().size
+        outbox.append(frame)
+        self._bytes += frame.size
+        self._wake()
+        return True
+
+    def _count_drop(self) -> None:
+        self.dropped += 1
+        self._manager.dropped += 1
+
+    def _wake(self) -> None:
+        """Let the writer go on, if it waits for a message or for the end."""
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():  # not cancelled
+            idle.set_result(None)
+
+    def _evict(self, reason: str) -> None:
+        self._manager.evictions[reason] += 1
+        self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
+    def _end(
+        self, goodbye: tuple[int, str] | None, *, flush: bool = False
+    ) -> bool:
+        """Leave everything at once; say goodbye as soon as it can be said."""
+        if self.over:
+            return False
+        self.over = True
+        self._goodbye = goodbye
+        if not flush:
+            self._outbox.clear()
+            self._bytes = 0
+        self._wake()
+        if self._writer is not None:
+            self._set_timer(self._manager.close_timeout, self._give_up)
+        self._manager._remove(self)
+        self._manager._due.extend((each, self) for each in self._at_end)
+        self._manager._settle()
+        return True
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        """Limit how long a send, or from then on the end, may take."""
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        """Cancel whatever still waits for the client."""
+        self._given_up = True
+        for task in (self._writer, self._block):
+            if task is not None:
+                task.cancel()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        """Write while the block lasts; the socket has been accepted."""
+        block = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelled = block.cancelling()
+        self._block = block
+        self._writer = writer = self._loop.create_task(self._write())
+        if self.over:  # while it was accepted
+            self._set_timer(self._manager.close_timeout, self._give_up)
+        goodbye, flush = None, False
+        try:
+            yield
+            goodbye, flush = (CloseCode.NORMAL, ""), True
+        except asyncio.CancelledError:
+            if not self._given_up or block.cancelling() > cancelled + 1:
+                raise  # not by us, or not by us alone
+        except Exception:
+            flush = True  # and `connect()` says goodbye
+            raise
+        finally:
+            self._block = None
+            if self._given_up:
+                block.uncancel()
+            # Nobody waits for a client that has gone.
+            flush &= self.socket.connection_state != "disconnect"
+            if self._end(goodbye, flush=flush) and not flush:
+                writer.cancel()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait((writer,))
+            finally:
+                writer.cancel()  # if this has been cancelled, too
+                if self._given_up:
+                    # No close frame gets through, and nobody need wait.
+                    cast("dict[str, object]", self.socket.scope)[CLOSED] = True
+
+    async def _write(self) -> None:
+        """Send what is in the outbox, until the end and then goodbye."""
+        send, outbox, time = self._send, self._outbox, self._loop.time
+        try:
+            while True:
+                if outbox and self._timer is None:
+                    self._set_timer(self._manager.send_timeout, self._look)
+                while outbox:
+                    frame = outbox.popleft()
+                    self._bytes -= frame.size
+                    self._sending_since = time()
+                    await send(frame.event)
+                self._sending_since = None
+                if self.over:
+                    break
+                self._idle = self._loop.create_future()
+                await self._idle
+        except (WebSocketDisconnect, OSError, RuntimeError):
+            self._end(None)  # gone, or closed without us
+        except Exception:
+            logger.exception("connection %s: cannot send", self.id)
+            self._end((CloseCode.INTERNAL_ERROR, "internal error"))
+        if self._goodbye is not None:
+            await close(self.socket, *self._goodbye)
+
+    def _look(self) -> None:
+        """See whether a send has taken too long; one timer for many sends."""
+        self._timer = None
+        if self._sending_since is not None:
+            waiting = self._loop.time() - self._sending_since
+            left = self._manager.send_timeout - waiting
+            if left > 0:
+                self._set_timer(left, self._look)
+            else:
+                self._evict("send timed out")
+
+
+@dataclass(kw_only=True, eq=False)
+class ConnectionManager:
+    """All connections of an app, and how much each may cost.
+
+    Args:
+        max_connections: How many there may be.
+        connections_per_user: How many one user may have.
+        max_messages: How many messages an outbox holds.
+        max_bytes: How many bytes an outbox holds; a single message may have
+            more.
+        when_full: What happens to a message for which there is no room.
+            `disconnect`: the connection is closed with 1013, so that nobody
+            misses a message without knowing. `drop_oldest` and `drop_newest`
+            say it. `latest`: a message overwrites one with the same key, full
+            or not; if there is still no room, as `disconnect`.
+        send_timeout: How long a client may take to take a message, in
+            seconds, before it is closed with 1013.
+        close_timeout: How long a connection may take to end, in seconds.
+
+    Attributes:
+        evictions: How many connections the manager has closed, by reason.
+        dropped: How many messages were dropped, or overwritten by newer ones.
+
+    Raises:
+        ValueError: A limit is not above 0, or the policy is unknown.
+    """
+
+    max_connections: int = 10_000
+    connections_per_user: int = 8
+    max_messages: int = 256
+    max_bytes: int = 2**20
+    when_full: WhenFull = "disconnect"
+    send_timeout: float = 10.0
+    close_timeout: float = 2.0
+
+    def __post_init__(self) -> None:
+        limits = (
+            *(self.max_connections, self.connections_per_user),
+            *(self.max_messages, self.max_bytes),
+            *(self.send_timeout, self.close_timeout),
+        )
+        if min(limits) <= 0 or self.when_full not in get_args(WhenFull):
+            raise ValueError(
+                f"expected limits above 0, and of {get_args(WhenFull)} one, "
+                f"but got {self}"
+            )
+        self.evictions: Counter[str] = Counter()
+        self.dropped = 0
+        self._connections: dict[Connection, None] = {}
+        self._users: dict[Hashable, dict[Connection, None]] = {}
+        self._due: deque[tuple[Callback, Connection]] = deque()
+        self._busy = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._connections))
+
+    def of(self, user: Hashable) -> tuple[Connection, ...]:
+        """List the connections of a user, oldest first.
+
+        Args:
+            user: What was given to `connect()`.
+
+        Returns:
+            The open connections.
+        """
+        return tuple(self._users.get(user, ()))
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        socket: AnySocket,
+        *,
+        user: Hashable = None,
+        format: Format[Any] = JSON,  # noqa: A002
+    ) -> AsyncGenerator[Connection]:
+        """Accept a connection, and see that it ends well and everywhere.
+
+        It is known before it is accepted, so it misses nothing that is sent
+        from then on. However the block is left, the connection is out of the
+        manager and of all rooms before anything else runs; what is in its
+        outbox is sent, and the connection is closed once, as `lifecycle()`
+        does it, but in limited time: a client that takes nothing is left.
+
+        If the block fails, its client is told with what code, and Litestar's
+        `after_exception` hooks are called; the handler goes on after the
+        block. If the client hears no more than "internal error", the log has
+        the traceback, and the connection's id.
+
+        Enter and leave it in one task, as in a handler or the lifespan of a
+        listener.
+
+        Args:
+            socket: The connection. It may be accepted already.
+            user: Whose it is; anything but None is counted.
+            format: How messages are written.
+
+        Yields:
+            The connection, open.
+
+        Raises:
+            WebSocketException: There are `max_connections` (1013), or the user
+                has `connections_per_user` (4429). The client is refused.
+        """
+        connection = Connection(self, socket, user, format)
+        self._add(connection)
+        try:
+            async with lifecycle(socket), connection._open():
+                yield connection
+        except WebSocketException as closing:
+            if connection._writer is None:
+                raise  # it was not accepted
+            if closing.code == CloseCode.INTERNAL_ERROR:
+                cause = closing.__cause__
+                logger.exception(
+                    "connection %s failed", connection.id, exc_info=cause
+                )
+            # Litestar would wait for ever for a client that takes nothing.
+            with anyio.move_on_after(self.close_timeout, shield=True):
+                await close(socket, closing.code, closing.detail)
+            for hook in socket.app.after_exception:
+                await hook(closing, socket.scope)
+        finally:
+            connection._end(None)  # if it was not accepted
+            connection._stop_timer()
+
+    def broadcast(
+        self,
+        message: object,
+        *,
+        to: Iterable[Connection] | None = None,
+        exclude: Collection[Connection] = (),
+        key: Hashable = None,
+    ) -> int:
+        """Queue a message for all connections, or for some; wait for none.
+
+        It is encoded once for each format. Nothing else runs between the
+        first connection and the last, so all get messages in one order.
+
+        Args:
+            message: What the connections' formats encode.
+            to: Who gets it; all if None.
+            exclude: Who does not get it.
+            key: What the message is the latest of, see `latest`.
+
+        Returns:
+            How many outboxes took it.
+
+        Raises:
+            TypeError: The message cannot be encoded. Nobody gets it.
+        """
+        everyone = tuple(self._connections if to is None else to)
+        if exclude:
+            everyone = tuple(e for e in everyone if e not in exclude)
+        form = None
+        frames: dict[int, _Frame] = {}
+        for each in everyone:
+            if each._format is not form:
+                form = each._format
+                if id(form) not in frames:
+                    frames[id(form)] = _frame(form, message, key)
+        busy, self._busy = self._busy, True
+        taken, form = 0, None
+        for each in everyone:
+            if each._format is not form:
+                form = each._format
+                frame = frames[id(form)]
+            if each._put(frame):
+                taken += 1
+        self._busy = busy
+        self._settle()
+        return taken
+
+    def stats(self) -> Stats:
+        """Count.
+
+        Returns:
+            How things are now.
+        """
+        return Stats(
+            connections=len(self._connections),
+            users=len(self._users),
+            queued=sum(len(each._outbox) for each in self._connections),
+            queued_bytes=sum(each._bytes for each in self._connections),
+            dropped=self.dropped,
+            evictions=dict(self.evictions),
+        )
+
+    def _add(self, connection: Connection) -> None:
+        if len(self) >= self.max_connections:
+            raise WebSocketException(
+                detail="too many connections", code=CloseCode.TRY_AGAIN_LATER
+            )
+        if connection.user is not None:
+            of_user = self._users.setdefault(connection.user, {})
+            if len(of_user) >= self.connections_per_user:
+                raise WebSocketException(
+                    detail="you have too many connections",
+                    code=CloseCode.TOO_FAST,
+                )
+            of_user[connection] = None
+        self._connections[connection] = None
+
+    def _remove(self, connection: Connection) -> None:
+        del self._connections[connection]
+        if connection.user is not None:
+            of_user = self._users[connection.user]
+            del of_user[connection]
+            if not of_user:
+                del self._users[connection.user]
+
+    def _settle(self) -> None:
+        """Call what waits for the end of connections, one after the other.
+
+        Never in the middle of a broadcast: what is called may broadcast, too,
+        and some would get that first.
+        """
+        while self._due and not self._busy:
+            callback, connection = self._due.popleft()
+            self._busy = True
+            try:
+                callback(connection)
+            except Exception:
+                logger.exception("connection %s: at its end", connection.id)
+            finally:
+                self._busy = False
+
+
+def _frame(form: Format[Any], message: object, key: Hashable) -> _Frame:
+    payload = form.encode(message)
+    data = {"bytes": payload}
+    if form.mode == "text":
+        data = {"text": payload.decode()}
+    return _Frame({"type": "websocket.send", **data}, len(payload), key)
