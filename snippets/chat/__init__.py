@@ -2,8 +2,10 @@
 
 It sends `{"type": "say", "text": …}`, shows `{"from": …, "text": …}` and, if
 there are such messages, who is here, `{"here": […]}`, and why something was
-not taken, `{"type": "error", "message": …}`. It connects to `chat/<name>`,
-seen from where the page is. Any server can serve it; with Litestar:
+not taken, `{"type": "error", "message": …}`. If these have a `room`, it shows
+rooms, joins and leaves them: `{"type": "join", "room": …, "ref": …}`, answered
+with `{"type": "ack", "ref": …}`. It connects to `chat/<name>`, seen from where
+the page is. Any server can serve it; with Litestar:
 
 ```python
 page = create_static_files_router("/", [PAGE.parent], html_mode=True)
