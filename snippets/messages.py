@@ -23,6 +23,7 @@ Needs: litestar (with which msgspec and typing_extensions come),
 `subprotocols.py` and `closing.py`.
 """
 
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -355,6 +356,7 @@ async def converse(
                 said = Ack(message.ref)
         if said is not None:
             await socket.send_message(said)
+        await asyncio.sleep(0)  # much may have come at once; others have turns
 
 
 def _envelope(error: WebSocketException) -> Error | None:
