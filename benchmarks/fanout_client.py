@@ -73,12 +73,12 @@ class Clients:
         poll = select.epoll()
         for number in owed:
             poll.register(number, select.EPOLLIN)
-        got, started, busy, last = 0, 0.0, 0.0, time.perf_counter()
+        got, started, last, busy = 0, 0.0, time.perf_counter(), (0.0, 0.0)
         while owed and time.perf_counter() < last + patience:
             if ready := poll.poll(0):
                 started = started or time.perf_counter()
-                busy = busy or time.process_time()
                 last = time.perf_counter()
+                busy = busy[0] or time.process_time(), busy[1]
             for number, _ in ready:
                 size = received(clients[number])
                 got += size
@@ -86,12 +86,14 @@ class Clients:
                 if owed[number] <= 0 or not size:
                     poll.unregister(number)
                     del owed[number]
+            if ready:
+                busy = busy[0], time.process_time()
             time.sleep(PAUSE)
         poll.close()
         return {
             "bytes": got,
             "seconds": last - started,
-            "busy": time.process_time() - busy,
+            "busy": busy[1] - busy[0],
         }
 
 

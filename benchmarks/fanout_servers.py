@@ -1,7 +1,7 @@
 """The ways to fan out that `connections.py` compares, one in each process.
 
-`python fanout_servers.py ours` serves, prints its port, and obeys: a line of
-JSON in, a line of JSON with what this process has used so far out.
+`python fanout_servers.py ours {}` serves, prints its port, and obeys: a line
+of JSON in, a line of JSON with what this process has used so far out.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import gc
 import hashlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
+from dataclasses import dataclass
+from itertools import count, cycle
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from litestar import Litestar, WebSocket, websocket
@@ -34,12 +35,30 @@ from websockets.asyncio.server import (
     serve as serve_websockets,
 )
 
+from fanout_client import raise_limits
+from snippets.connections import Connection, ConnectionManager
+from snippets.rooms import Rooms
 from snippets.testing.server import serve
 
 Publish = Callable[[str], Awaitable[object]]
-Way = Callable[[bool], AbstractAsyncContextManager[tuple[int, Publish]]]
-"""Serves, compressed or not, and tells the port and how to publish."""
+Serving = AbstractAsyncContextManager[tuple[int, Publish]]
+"""Serves, and tells the port and how to publish."""
 Socket = WebSocket[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve.
+
+    Attributes:
+        deflate: Whether messages are compressed.
+        members: How many clients will come.
+        rooms: How many rooms they are spread over.
+    """
+
+    deflate: bool = False
+    members: int = 500
+    rooms: int = 1
 
 
 def frame(message: str) -> bytes:
@@ -80,7 +99,7 @@ class Handshake(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def floor(_deflate: bool) -> AsyncGenerator[tuple[int, Publish]]:
+async def floor(_options: Options) -> AsyncGenerator[tuple[int, Publish]]:
     """Nothing but `transport.write()` of a frame that is ready."""
     transports: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
@@ -99,7 +118,7 @@ async def floor(_deflate: bool) -> AsyncGenerator[tuple[int, Publish]]:
 
 @asynccontextmanager
 async def with_websockets(
-    deflate: bool,
+    options: Options,
 ) -> AsyncGenerator[tuple[int, Publish]]:
     """`broadcast()` of the websockets library, on its own server."""
 
@@ -113,7 +132,7 @@ async def with_websockets(
         handler,
         "127.0.0.1",
         0,
-        compression="deflate" if deflate else None,
+        compression="deflate" if options.deflate else None,
         ping_interval=None,
         backlog=2048,
     ) as server:
@@ -122,21 +141,21 @@ async def with_websockets(
 
 @asynccontextmanager
 async def on_uvicorn(
-    app: Any, publish: Publish, *, deflate: bool
+    app: Any, publish: Publish, options: Options
 ) -> AsyncGenerator[tuple[int, Publish]]:
     """Serve an ASGI app."""
     async with serve(
         app,
         ws="websockets-sansio",
-        ws_per_message_deflate=deflate,
+        ws_per_message_deflate=options.deflate,
         ws_ping_interval=None,
     ) as server:
         yield server.port, publish
 
 
 def on_litestar(
-    publish_to: Callable[[set[Socket]], Publish], deflate: bool
-) -> AbstractAsyncContextManager[tuple[int, Publish]]:
+    publish_to: Callable[[set[Socket]], Publish], options: Options
+) -> Serving:
     """A set of sockets, and a way to send to all of them."""
     sockets: set[Socket] = set()
 
@@ -149,10 +168,10 @@ def on_litestar(
         sockets.remove(socket)
 
     app = Litestar([handler])
-    return on_uvicorn(app, publish_to(sockets), deflate=deflate)
+    return on_uvicorn(app, publish_to(sockets), options)
 
 
-def loop(deflate: bool) -> Any:
+def loop(options: Options) -> Serving:
     """The manager of most tutorials: a set, and a loop that awaits."""
 
     def publish_to(sockets: set[Socket]) -> Publish:
@@ -162,10 +181,10 @@ def loop(deflate: bool) -> Any:
 
         return publish
 
-    return on_litestar(publish_to, deflate)
+    return on_litestar(publish_to, options)
 
 
-def gather(deflate: bool) -> Any:
+def gather(options: Options) -> Serving:
     """Its improved version: one task for each send."""
 
     def publish_to(sockets: set[Socket]) -> Publish:
@@ -174,10 +193,10 @@ def gather(deflate: bool) -> Any:
 
         return publish
 
-    return on_litestar(publish_to, deflate)
+    return on_litestar(publish_to, options)
 
 
-def starlette(deflate: bool) -> Any:
+def starlette(options: Options) -> Serving:
     """The same loop with Starlette, as in the tutorial of FastAPI."""
     sockets: list[StarletteSocket] = []
 
@@ -195,10 +214,10 @@ def starlette(deflate: bool) -> Any:
             await socket.send_text(message)
 
     app = Starlette(routes=[WebSocketRoute("/", handler)])
-    return on_uvicorn(app, publish, deflate=deflate)
+    return on_uvicorn(app, publish, options)
 
 
-def channels(deflate: bool) -> Any:
+def channels(options: Options) -> Serving:
     """Litestar Channels, with the handler that the plugin makes."""
     plugin = ChannelsPlugin(
         backend=MemoryChannelsBackend(),
@@ -220,13 +239,12 @@ def channels(deflate: bool) -> Any:
         plugin.publish(message, "all")
 
     app = Litestar([handler], plugins=[plugin])
-    return on_uvicorn(app, publish, deflate=deflate)
+    return on_uvicorn(app, publish, options)
 
 
-def ours(deflate: bool) -> Any:
+def ours(options: Options) -> Serving:
     """`ConnectionManager.broadcast()`."""
-    module: Any = import_module("snippets.connections")
-    manager = module.ConnectionManager()
+    manager = ConnectionManager()
 
     @websocket("/")
     async def handler(socket: Socket) -> None:
@@ -235,12 +253,58 @@ def ours(deflate: bool) -> Any:
                 pass
 
     async def publish(message: str) -> None:
-        manager.broadcast(message)
+        manager.broadcast(message[2:])  # as JSON it has quotation marks
 
-    return on_uvicorn(Litestar([handler]), publish, deflate=deflate)
+    return on_uvicorn(Litestar([handler]), publish, options)
 
 
-WAYS: dict[str, Way] = {
+def kept(options: Options) -> Serving:
+    """Ours, where each gets messages of its own and nobody is sent away."""
+    manager = ConnectionManager(when_full="drop_oldest")
+
+    @websocket("/")
+    async def handler(socket: Socket) -> None:
+        async with manager.connect(socket):
+            async for _ in socket.iter_data("text"):
+                pass
+
+    async def publish(message: str) -> None:
+        for connection in manager:
+            connection.send(message[2:])
+
+    return on_uvicorn(Litestar([handler]), publish, options)
+
+
+def rooms(options: Options) -> Serving:
+    """`Rooms.send()`, to one room after the other.
+
+    With more rooms than members, a member is in several.
+    """
+
+    async def may_join(_connection: Connection, _room: str) -> bool:
+        return True
+
+    manager = ConnectionManager()
+    everywhere = Rooms(manager, may_join)
+    numbers = count()
+    names = cycle(range(options.rooms))
+
+    @websocket("/")
+    async def handler(socket: Socket) -> None:
+        first = next(numbers) % min(options.rooms, options.members)
+        async with manager.connect(socket) as connection:
+            for room in range(first, options.rooms, options.members):
+                await everywhere.join(connection, str(room))
+            async for _ in socket.iter_data("text"):
+                pass
+
+    async def publish(message: str) -> None:
+        everywhere.send(str(next(names)), message[2:])
+
+    return on_uvicorn(Litestar([handler]), publish, options)
+
+
+COMPARED: dict[str, Callable[[Options], Serving]] = {
     "floor": floor,
     "ours": ours,
     "websockets": with_websockets,
@@ -249,6 +313,10 @@ WAYS: dict[str, Way] = {
     "loop": loop,
     "gather": gather,
 }
+WAYS = COMPARED | {"kept": kept, "rooms": rooms}
+
+WORDS = "frame socket close ping pong client server message room join leave"
+TEXT = " ".join(Random(5).choices(WORDS.split(), k=20_000))
 
 
 async def burst(publish: Publish, messages: int, size: int, turn: int) -> None:
@@ -261,22 +329,28 @@ async def burst(publish: Publish, messages: int, size: int, turn: int) -> None:
         turn: After how many messages.
     """
     for number in range(1, messages + 1):
-        await publish(f"{number:08} ".ljust(size, "x")[:size])
+        start = number * 8_191 % (len(TEXT) - size)  # nothing twice in a row
+        await publish(TEXT[start : start + size])
         if number % turn == 0:
             await asyncio.sleep(0)
 
 
 def used() -> dict[str, Any]:
-    """What this process has used: CPU seconds, and bytes of memory now."""
+    """What this process has used.
+
+    Returns:
+        CPU seconds so far; bytes of memory and file descriptors now.
+    """
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return {
         "cpu": time.process_time(),
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
     }
 
 
 async def obey(publish: Publish) -> None:
-    """Answer commands until there are no more."""
+    """Answer `look`, `collect` (garbage) and `publish` until the end."""
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
@@ -284,21 +358,21 @@ async def obey(publish: Publish) -> None:
     async with asyncio.TaskGroup() as tasks:
         while line := await commands.readline():
             command = json.loads(line)
-            gc.collect()
+            do = command.pop("do")
+            if do == "collect":
+                gc.collect()
             print(json.dumps(used()), flush=True)
-            if command["do"] == "publish":
-                del command["do"]
+            if do == "publish":
                 tasks.create_task(burst(publish, **command))
 
 
-async def main(way: str, deflate: bool) -> None:
+async def main(way: str, options: Options) -> None:
     """Serve until the input ends."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with WAYS[way](deflate) as (port, publish):
+    raise_limits()
+    async with WAYS[way](options) as (port, publish):
         print(json.dumps({"port": port}), flush=True)
         await obey(publish)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], "deflate" in sys.argv[2:]))
+    asyncio.run(main(sys.argv[1], Options(**json.loads(sys.argv[2]))))
