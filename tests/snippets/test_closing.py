@@ -42,6 +42,7 @@ from snippets.testing.server import serve
 
 @pytest.mark.parametrize("code", CloseCode)
 def test_every_code_has_a_meaning_and_somebody_who_sends_it(code: CloseCode):
+    """Closing: a code has a name, a meaning, and who sends it."""
     assert code.meaning
     assert set(code.sender.split(", ")) <= {"app", "server", "client"} or (
         code.sender == "nobody"
@@ -56,6 +57,7 @@ def test_codes_are_numbers_with_meanings_of_their_own():
 
 
 def test_a_client_comes_back_only_where_it_can_help():
+    """Closing: a code says whether a client should reconnect by itself."""
     assert {code for code in CloseCode if code.reconnect} == {
         CloseCode.GOING_AWAY,
         CloseCode.ABNORMAL,
@@ -186,6 +188,7 @@ Socket = WebSocket[Any, Any, Any]
 
 
 async def test_a_close_that_was_cancelled_can_be_tried_again():
+    """Closing: a close that was cancelled can be tried again."""
     blocked, room, sent = asyncio.Event(), asyncio.Event(), []
 
     async def send(message: object) -> None:

@@ -161,6 +161,7 @@ def test_what_is_no_message_is_an_error_in_words(
     ],
 )
 def test_an_error_does_not_repeat_all_that_was_said(payload: str | bytes):
+    """Messages: an error repeats 200 characters of what was said at most."""
     words = error_of(payload).message
     assert len(words) == 200
     assert words.endswith("…")
@@ -226,6 +227,7 @@ def test_an_error_that_nobody_answers_closes_with_its_code():
 
 
 def test_what_may_do_later_is_retryable():
+    """Messages: an error says whether the same message may do later."""
     assert [code for code in ErrorCode if code.retryable] == [
         "rate_limited",
         "unavailable",
@@ -301,6 +303,7 @@ async def test_what_a_method_returns_is_sent():
 
 
 async def test_a_message_with_a_ref_is_acknowledged():
+    """Messages: an `ack` says that the server took a message."""
     heard = Say("hello"), Say("hello", ref="a"), Ping(ref=0)
     assert await conversation(*heard) == [Ack("a"), Ack(0)]
 
