@@ -62,6 +62,7 @@ OWN = {
     "notebooks/exercises": "exercises",
     "notebooks/system": "system",
     "notebooks/naive.py": "naive.py",
+    "notebooks/survival.py": "survival.py",
     "docs/machinery/live/tab": "tab",
 }
 """The project's own packages: where they lie, what they are imported as.
