@@ -21,7 +21,9 @@ def say(text: str) -> str:
 
 
 async def test_what_is_too_large_is_answered(serving: Serving):
-    """Limits: over 16 KiB is `too_large`, and the connection lives."""
+    """Limits: a message of more than 16 KiB is answered with `too_large`, and
+    the connection lives.
+    """
     fits = 16 * 1024 - len(say(""))
     async with serving(Chat().app) as server, server.connect("/ada") as ada:
         await ask(ada, "join", room="tea")
@@ -38,7 +40,9 @@ async def test_what_is_too_large_is_answered(serving: Serving):
 async def test_what_is_larger_than_the_server_takes_closes(
     serving: Serving, fragments: int
 ):
-    """Limits: over 64 KiB is closed with 1009, and never gets to the app."""
+    """Limits: a message of more than 64 KiB is closed with 1009, and never
+    gets to the app.
+    """
     received: list[int] = []
 
     @websocket("/")
@@ -78,8 +82,8 @@ async def test_compression_is_agreed_to_unless_we_say_so(serving: Serving):
 
 
 async def test_who_floods_is_told_and_then_closed(serving: Serving):
-    """Limits: who floods gets `rate_limited` and when to try again, and after
-    30 of these 4429; nobody else notices.
+    """Limits: who floods gets `rate_limited`, with `retry_after`, and after 30
+    of these is closed with 4429.
     """
     chat = Chat(limits={})
     async with (
@@ -112,7 +116,7 @@ async def test_who_floods_is_told_and_then_closed(serving: Serving):
 
 
 async def test_who_waits_as_told_is_heard(serving: Serving):
-    """Limits: who waits for `retry_after` seconds is not too soon."""
+    """Limits: who waits for `retry_after` seconds is heard."""
     chat = Chat(limits={"rate": 50, "burst": 1})
     async with serving(chat.app) as server, server.connect("/ada") as ada:
         refused = 0
@@ -129,9 +133,7 @@ async def test_who_waits_as_told_is_heard(serving: Serving):
 
 
 async def test_who_says_nothing_is_closed(serving: Serving):
-    """Limits: who says nothing for too long is closed with 4408, also if
-    somebody else talks to it.
-    """
+    """Limits: who says nothing for too long is closed with 4408."""
     chat = Chat(limits={"idle_timeout": 0.3, "rate": 1e6})
     async with (
         serving(chat.app) as server,
@@ -156,7 +158,7 @@ async def test_who_says_nothing_is_closed(serving: Serving):
 
 async def test_who_takes_too_long_is_cancelled(serving: Serving):
     """Limits: a handler that takes too long is cancelled and answered with
-    `timeout`, and the messages after it are heard.
+    `timeout`, and the connection lives.
     """
     cancelled: list[str] = []
 
@@ -228,8 +230,8 @@ def open_connections(app: Litestar) -> int:
     not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs Linux"
 )
 async def test_the_kernel_drops_who_takes_nothing(ws: str):
-    """Limits: with `listen()` the kernel drops who takes nothing, so that the
-    server gets its descriptor back.
+    """Limits: with `listen()` the kernel drops who takes nothing for 30 s, on
+    Linux, and the server gets its descriptor back.
     """
     options = server_options() | {"ws_ping_interval": None, "ws": ws}
     listener = listen("127.0.0.1", 0, user_timeout=0.5)

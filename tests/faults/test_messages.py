@@ -94,7 +94,9 @@ async def test_noise_is_answered_too(serving: Serving, packed: bool):
 async def test_who_goes_on_and_on_is_closed(
     serving: Serving, payload: str | bytes, code: int
 ):
-    """Messages: after 30 of what is no message the connection is closed."""
+    """Messages: after 30 violations the connection is closed, with the code of
+    the last.
+    """
     async with serving(Chat().app) as server, server.connect("/eve") as eve:
         for _ in range(29):
             await eve.send(payload)

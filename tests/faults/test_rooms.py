@@ -84,7 +84,7 @@ async def test_who_leaves_hears_nothing_more(serving: Serving):
 
 
 async def test_leaving_is_not_disconnecting(serving: Serving):
-    """Rooms: who leaves a room is in all other rooms still."""
+    """Rooms: who leaves a room stays connected, and in all other rooms."""
     chat = Chat()
     async with serving(chat.app) as server, server.connect("/ada") as ada:
         await join(ada, "tea", "coffee")
@@ -95,7 +95,7 @@ async def test_leaving_is_not_disconnecting(serving: Serving):
 
 
 async def test_no_and_none_are_the_same_words(serving: Serving):
-    """Rooms: who may not join gets the answer of a room that there is not."""
+    """Rooms: who may not join cannot tell whether there is such a room."""
     chat = Chat(private=frozenset({"secret"}))
     async with serving(chat.app) as server, server.connect("/eve") as eve:
         answers = [
@@ -143,7 +143,7 @@ async def test_names_do_not_reach_the_log(
 
 
 async def test_rooms_have_a_limit(serving: Serving):
-    """Rooms: who is in 50 rooms is told so, and can leave one."""
+    """Rooms: a connection is in 50 rooms at most, and is told so."""
     chat = Chat()
     async with serving(chat.app) as server, server.connect("/eve") as eve:
         await join(eve, *(f"room-{number}" for number in range(50)))
@@ -156,7 +156,7 @@ async def test_rooms_have_a_limit(serving: Serving):
 
 @pytest.mark.parametrize("gone", [vanish, reset], ids=["FIN", "RST"])
 async def test_who_dies_has_left_all_rooms(serving: Serving, gone: Any):
-    """Rooms: who vanishes without a word has left all rooms, for all."""
+    """Rooms: who vanishes without a word has left all rooms."""
     chat = Chat()
     async with serving(chat.app) as server, server.connect("/ada") as ada:
         await join(ada, "tea")
@@ -214,7 +214,9 @@ async def test_membership_ends_when_a_connection_begins_to_close(
 
 
 async def test_who_does_not_read_stops_nobody(serving: Serving):
-    """Rooms: a member that does not read leaves, and all others hear all."""
+    """Rooms: a member that does not read is out, and all others hear
+    everything.
+    """
     chat = Chat()
     async with (
         serving(chat.app) as server,
@@ -235,7 +237,9 @@ async def test_who_does_not_read_stops_nobody(serving: Serving):
 
 
 async def test_people_are_announced_and_not_tabs(serving: Serving):
-    """Rooms: two tabs of one person are announced as one person, once."""
+    """Rooms: a person comes with the first connection and leaves with the
+    last, and each is announced once.
+    """
     chat = Chat()
     async with serving(chat.app) as server, server.connect("/ada") as ada:
         await join(ada, "tea")

@@ -83,7 +83,7 @@ async def test_a_bucket_has_room_for_a_burst_and_then_for_a_rate():
 
 @pytest.mark.parametrize("rate", [0.3, 1.0, 3.0, 7.7, 10.0, 1e3])
 async def test_who_waits_as_long_as_told_is_not_too_early(rate: float):
-    """Limits: `retry_after` is never too short."""
+    """Limits: who waits for `retry_after` seconds is heard."""
     clock = asyncio.get_running_loop()
     await asyncio.sleep(1e6 / 7)  # where floats have fewer digits to spare
     bucket = TokenBucket(rate, burst=1)
@@ -123,7 +123,9 @@ def test_a_bucket_that_lets_nothing_through_is_an_error(
 
 
 async def test_who_is_too_fast_is_told_when_to_try_again():
-    """Limits: a message too soon is `rate_limited`, with `retry_after`."""
+    """Limits: who floods gets `rate_limited`, with `retry_after`, and after 30
+    of these is closed with 4429.
+    """
     limited = Limited(Line(Say("1"), Say("2", ref=2), Ack(3)), rate=3, burst=1)
     assert await limited.receive_message() == Say("1")
     for ref in (2, 3):
@@ -164,7 +166,9 @@ async def test_what_a_limited_socket_sends_is_sent():
 
 
 async def test_who_floods_is_answered_and_then_closed():
-    """Limits: who is too fast too often is closed with 4429."""
+    """Limits: who floods gets `rate_limited`, with `retry_after`, and after 30
+    of these is closed with 4429.
+    """
     line = Line(*[Say(ref=number) for number in range(100)])
 
     async def hear(message: ClientMessage) -> None:
@@ -181,7 +185,7 @@ async def test_who_floods_is_answered_and_then_closed():
 
 
 async def test_who_says_nothing_is_closed():
-    """Limits: a client that says nothing for 60 s is closed with 4408."""
+    """Limits: who says nothing for too long is closed with 4408."""
     clock = asyncio.get_running_loop()
     limited = Limited(Line(Say()))
     await limited.receive_message()
@@ -256,7 +260,7 @@ def test_sizes_change_nothing_else():
     ("text", "size"), [("x", 1), ("é", 2), ("茶", 3), ("🫖", 4), ("\ud800", 3)]
 )
 def test_a_message_is_as_large_as_its_bytes(text: str, size: int):
-    """Limits: a message may have so many bytes of UTF-8, and no more."""
+    """Limits: a text is as large as its UTF-8."""
     as_json = limit_size(AS_IS, FRAME + 2 * size)[0]
     said = '{"type":"say","text":"%s"}'
     if text.isprintable():
@@ -272,7 +276,9 @@ def test_a_message_is_as_large_as_its_bytes(text: str, size: int):
 
 
 def test_a_message_may_have_16_kib():
-    """Limits: a message has 16 KiB at most, as JSON and as MessagePack."""
+    """Limits: a message of more than 16 KiB is answered with `too_large`, and
+    the connection lives.
+    """
     for form in limit_size(AS_IS):
         empty = len(form.encode(Say()))
         longest = Say("x" * (2**14 - empty))
@@ -316,7 +322,7 @@ class Slow:
 
 
 async def test_a_handler_has_so_much_time():
-    """Limits: a handler that takes too long is cancelled, its client gets
+    """Limits: a handler that takes too long is cancelled and answered with
     `timeout`, and the connection lives.
     """
     slow, clock = Slow(), asyncio.get_running_loop()
@@ -373,7 +379,9 @@ def accept(listener: socket.socket) -> socket.socket:
     not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs Linux"
 )
 def test_the_kernel_gives_up_on_who_takes_nothing():
-    """Limits: the kernel drops who takes nothing for 30 s, on Linux."""
+    """Limits: with `listen()` the kernel drops who takes nothing for 30 s, on
+    Linux, and the server gets its descriptor back.
+    """
     for listener, milliseconds in (
         (listen("127.0.0.1", 0), 30_000),
         (listen("127.0.0.1", 0, user_timeout=1.5), 1_500),

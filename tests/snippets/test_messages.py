@@ -356,7 +356,9 @@ TOO_SOON = MessageError(ErrorCode.RATE_LIMITED, "Wait", retry_after=0.1)
 async def test_who_goes_on_and_on_is_closed_with_the_code_of_the_last(
     last: object, code: int
 ):
-    """Messages: after 30 violations a connection is closed, by its last."""
+    """Messages: after 30 violations the connection is closed, with the code of
+    the last.
+    """
     heard = ["{"] * 15 + [TOO_SOON] * 14 + [Ping(ref=8)] + [last] * 11
     socket = Script(*heard)
     with pytest.raises(WebSocketException) as caught:
@@ -400,9 +402,8 @@ async def test_a_method_may_end_it_with_a_code_of_its_own():
 async def test_an_unexpected_error_is_for_the_log_and_the_connection_lives(
     caplog: pytest.LogCaptureFixture,
 ):
-    """Messages: a bug in a handler tells its client no more than `internal`.
-
-    The log has the traceback, and which connection it was.
+    """Messages: a bug in a handler is `internal` for its client; the log has
+    the traceback and the connection's id, and nobody else is affected.
     """
 
     async def broken(message: ClientMessage) -> None:
@@ -426,7 +427,7 @@ async def test_an_unexpected_error_is_for_the_log_and_the_connection_lives(
 
 
 async def test_all_others_have_their_turn_between_two_messages():
-    """Messages: who says much at once does not make the others wait."""
+    """Messages: who sends much at once does not make the others wait."""
     turns = 0
 
     async def other() -> None:

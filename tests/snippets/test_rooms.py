@@ -213,7 +213,9 @@ async def test_a_room_is_there_while_it_has_members():
 
 
 async def test_a_connection_that_begins_to_close_is_no_member_any_more():
-    """Rooms: membership ends the moment a connection begins to close."""
+    """Rooms: membership ends when a connection begins to close, and not when
+    its socket dies.
+    """
     house = House()
     async with house.visit("ada", "bob") as [ada, bob]:
         for guest in (ada, bob):
@@ -229,7 +231,7 @@ async def test_a_connection_that_begins_to_close_is_no_member_any_more():
 
 
 async def test_how_many_rooms_a_connection_may_be_in():
-    """Rooms: a connection is in 50 rooms at most."""
+    """Rooms: a connection is in 50 rooms at most, and is told so."""
     house = House()
     async with house.visit("ada", "bob") as [ada, bob]:
         for number in range(50):
@@ -252,7 +254,7 @@ async def only_tea(connection: Connection, room: str) -> bool:
 
 
 async def test_who_may_not_join_cannot_tell_whether_there_is_such_a_room():
-    """Rooms: "you may not" and "there is none" are told in the same words."""
+    """Rooms: who may not join cannot tell whether there is such a room."""
     house = House()
     async with house.visit("ada", "bob") as [ada, bob]:
         await house.rooms.join(ada.connection, "secret")
@@ -275,7 +277,9 @@ async def test_who_may_not_join_cannot_tell_whether_there_is_such_a_room():
 
 
 async def test_only_members_may_send():
-    """Rooms: membership, and not knowing a name, allows to send."""
+    """Rooms: to send to a room one has to be a member; knowing its name is not
+    enough.
+    """
     house = House()
     async with house.visit("ada", "bob") as [ada, bob]:
         await house.rooms.join(ada.connection, "tea")
@@ -378,7 +382,7 @@ async def test_a_member_is_not_asked_again():
 
 
 async def test_members_hear_what_is_sent_and_nobody_else():
-    """Rooms: sending does not wait, and returns how many outboxes took it."""
+    """Rooms: sending waits for nobody, and says how many outboxes took it."""
     house = House()
     async with house.visit("ada", "bob", "eve") as [ada, bob, eve]:
         for guest in (ada, bob):
@@ -394,7 +398,7 @@ async def test_members_hear_what_is_sent_and_nobody_else():
 
 
 async def test_all_members_hear_the_same_in_the_same_order():
-    """Rooms: all members see one order, however many speak."""
+    """Rooms: all members of a room hear the same, in the same order."""
     house = House()
     async with house.visit("ada", "bob", "eve") as guests:
         for guest in guests:
@@ -425,7 +429,9 @@ async def test_the_latest_of_a_key_is_what_counts():
 
 
 async def test_who_has_no_room_for_a_message_leaves_during_the_send():
-    """Rooms: a member that is evicted by a message misses nobody else's."""
+    """Rooms: a member that does not read is out, and all others hear
+    everything.
+    """
     house = House(manager=ConnectionManager(max_messages=1))
     async with house.visit("ada", "bob", "eve") as [ada, bob, eve]:
         for guest in (ada, bob, eve):
@@ -441,8 +447,8 @@ async def test_who_has_no_room_for_a_message_leaves_during_the_send():
 
 
 async def test_people_are_counted_and_not_connections():
-    """Rooms: a person comes with the first connection, leaves with the last,
-    and each is announced once.
+    """Rooms: a person comes with the first connection and leaves with the
+    last, and each is announced once.
     """
     house = House()
     async with house.visit("ada", "ada", "ada") as tabs:
@@ -464,7 +470,7 @@ async def test_people_are_counted_and_not_connections():
 
 
 async def test_who_comes_and_leaves_at_about_the_same_time_is_told_together():
-    """Rooms: who comes and leaves within 100 ms is announced together."""
+    """Rooms: who comes and who leaves within 100 ms is announced together."""
     house = House()
     clock = asyncio.get_running_loop()
     async with house.visit("eve", "ada", "bob") as [eve, ada, bob]:
@@ -496,7 +502,7 @@ async def test_a_crowd_costs_few_announcements():
 
 @pytest.mark.parametrize("others_at", [0.0, 0.05, 0.099])
 async def test_who_is_back_at_once_had_not_left(others_at: float):
-    """Rooms: who is back within 100 ms had not left, for the others."""
+    """Rooms: who is back within 100 ms is not announced as gone."""
     house = House()
     async with house.visit("ada", "ada", "bob") as [ada, again, bob]:
         await house.rooms.join(ada.connection, "tea")
@@ -548,7 +554,7 @@ async def test_another_connection_does_not_hide_a_person():
 
 
 async def test_who_has_no_name_is_not_announced():
-    """Rooms: who is nobody hears all, and is not announced."""
+    """Rooms: a member without a user hears everything, and is not announced."""
     house = House()
     async with house.visit(None, "ada") as [nobody, ada]:
         for guest in (nobody, ada):
