@@ -18,6 +18,7 @@ Needs: litestar, `connections.py`, `messages.py` and what these need.
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Hashable
 
 from .connections import Connection, ConnectionManager
@@ -82,6 +83,7 @@ class Rooms:
         self.announce_after = announce_after
         self._members: dict[str, dict[Connection, None]] = {}
         self._rooms: dict[Connection, dict[str, None]] = {}
+        self._people: dict[str, Counter[Hashable]] = {}
         # Who is there and not announced, or the other way round, and when to
         # announce it. There is a timer for each room in it.
         self._changes: dict[str, dict[Hashable, float]] = {}
@@ -114,8 +116,7 @@ class Rooms:
         Returns:
             The users of its members, without those who have no user.
         """
-        users = (member.user for member in self._members.get(room, ()))
-        return frozenset(user for user in users if user is not None)
+        return frozenset(self._people.get(room, ()))
 
     def of(self, connection: Connection) -> tuple[str, ...]:
         """List the rooms of a connection, in the order in which it joined.
@@ -162,7 +163,7 @@ class Rooms:
         self._rooms.setdefault(connection, mine)[room] = None
         self._members.setdefault(room, {})[connection] = None
         connection.at_end(self._leave_all)
-        self._changed(connection, room)
+        self._count(room, connection.user, 1)
         return True
 
     def leave(self, connection: Connection, room: str) -> bool:
@@ -184,7 +185,7 @@ class Rooms:
             del self._members[room]
         if not mine:
             del self._rooms[connection]
-        self._changed(connection, room)
+        self._count(room, connection.user, -1)
         return True
 
     def _leave_all(self, connection: Connection) -> None:
@@ -228,12 +229,23 @@ class Rooms:
             message, to=members, exclude=exclude, key=key
         )
 
-    def _changed(self, connection: Connection, room: str) -> None:
-        """Note who has come or left, to announce it if it lasts."""
-        user, members = connection.user, self._members.get(room, {})
-        others = {*self._manager.of(user)} - {connection}
-        if self._announce is None or user is None or others & members.keys():
+    def _count(self, room: str, user: Hashable, change: int) -> None:
+        """Count somebody's connections; the first and the last are news."""
+        if user is None:
             return
+        people = self._people.setdefault(room, Counter())
+        people[user] += change
+        if people[user] == 0:
+            del people[user]
+            if not people:
+                del self._people[room]
+        elif people[user] > change:
+            return  # has other connections here
+        if self._announce is not None:
+            self._note(room, user)
+
+    def _note(self, room: str, user: Hashable) -> None:
+        """Announce who has come or left, if it lasts."""
         due = asyncio.get_running_loop().time() + self.announce_after
         if room not in self._changes:
             self._changes[room] = {}

@@ -205,11 +205,8 @@ async def test_a_room_is_there_while_it_has_members():
         assert (len(rooms), rooms.memberships) == (0, 0)
     await asyncio.sleep(1)
     left = vars(rooms)
-    assert [left[name] for name in left if isinstance(left[name], dict)] == [
-        {},
-        {},
-        {},
-    ]
+    dicts = [value for value in left.values() if isinstance(value, dict)]
+    assert dicts == [{}] * 4
 
 
 async def test_a_connection_that_begins_to_close_is_no_member_any_more():
@@ -469,6 +466,24 @@ async def test_people_are_counted_and_not_connections():
         assert house.news == [("tea", "ada", ""), ("tea", "", "ada")]
 
 
+async def test_tabs_that_end_at_once_are_one_person_that_leaves():
+    house = House()
+    async with house.visit("ada", "ada", "bob") as [ada, other, bob]:
+        for guest in (ada, other, bob):
+            await house.rooms.join(guest.connection, "tea")
+        await asyncio.sleep(1)
+
+        def take_along(_: Connection) -> None:
+            ada.connection.close()
+            other.connection.close()
+
+        bob.connection.at_end(take_along)
+        bob.connection.close()
+        assert house.rooms.people("tea") == frozenset()
+        await asyncio.sleep(1)
+        assert house.news == [("tea", "ada bob", ""), ("tea", "", "ada bob")]
+
+
 async def test_who_comes_and_leaves_at_about_the_same_time_is_told_together():
     """Rooms: who comes and who leaves within 100 ms is announced together."""
     house = House()
@@ -554,7 +569,7 @@ async def test_another_connection_does_not_hide_a_person():
 
 
 async def test_who_has_no_name_is_not_announced():
-    """Rooms: a member without a user hears everything, and is not announced."""
+    """Rooms: a member without a user hears everything, unannounced."""
     house = House()
     async with house.visit(None, "ada") as [nobody, ada]:
         for guest in (nobody, ada):
