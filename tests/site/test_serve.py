@@ -14,6 +14,9 @@ from nbformat.v4 import new_markdown_cell
 
 from .conftest import ROOT, small_project
 
+PATIENCE = 60
+"""How long to wait for what comes, in seconds."""
+
 
 @contextmanager
 def serving(
@@ -48,10 +51,12 @@ def test_the_site_is_built_and_served_until_interrupted(tmp_path: Path):
     with serving(tmp_path, port) as process:
         assert process.stdout is not None
         assert any(address in line for line in process.stdout)
-        with urlopen(address + "notebooks/00-life/", timeout=5) as answer:
+        with urlopen(
+            address + "notebooks/00-life/", timeout=PATIENCE
+        ) as answer:
             assert "A chapter" in answer.read().decode()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def said_before_serving(project: Path, port: int) -> str:
@@ -80,7 +85,7 @@ def test_a_build_that_failed_is_not_served_the_next_time(tmp_path: Path):
     port = free_port()
     for _ in range(2):
         with serving(tmp_path, port) as process:
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
         assert "nowhere.md" in said
 
@@ -94,7 +99,7 @@ def test_a_build_with_other_switches_says_why_it_failed(tmp_path: Path):
         "npm_config_cache": str(tmp_path / "npm"),
     }
     with serving(tmp_path, port, LIVE="1", **nothing_to_fetch) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     progress, _, report = said.partition("INFO")  # MkDocs's words come last
     assert "· making the bundle" in progress
@@ -109,7 +114,7 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with serving(ROOT, port) as process:
-            said, _ = process.communicate(timeout=30)
+            said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert f"port {port}" in said
     assert "in use" in said
