@@ -8,7 +8,7 @@ export NO_MKDOCS_2_WARNING = 1
 export JUPYTER_PLATFORM_DIRS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help start lab test lint run clean
+.PHONY: help start lab test test-browsers test-rest lint run clean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,7 +27,20 @@ test: $(READY) lint  ## run everything that proves the project
 	  "Firefox is needed to test the site in it, too"
 	@.ci/ensure "$(BIN)/playwright --version" libatomic1 \
 	  "libatomic is needed by what drives the browser"
-	@$(BIN)/pytest
+	@echo "· what opens browsers; all else runs beside it and reports last"
+	@$(MAKE) --no-print-directory --jobs=2 test-browsers test-rest
+
+# What opens a browser and is not listed here runs with the rest, and then two
+# browsers have two cores between them: slower, and not wrong.
+BROWSERS := tests/site tests/claims/test_browser.py tests/live/test_sockets.py \
+  tests/snippets/test_chat.py tests/snippets/testing/test_browser.py
+
+test-browsers:
+	@$(BIN)/pytest $(BROWSERS)
+
+test-rest:
+	@report=$$(mktemp); $(BIN)/pytest $(BROWSERS:%=--ignore=%) >$$report 2>&1; \
+	  status=$$?; cat $$report; rm $$report; exit $$status
 
 lint: $(READY)  ## check style, types, spelling and notebooks
 	@echo "· ruff, ty, codespell, notebooks"

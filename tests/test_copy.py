@@ -13,7 +13,6 @@ import sys
 import sysconfig
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -178,38 +177,10 @@ def try_copy(module: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-Runs = dict[Path, Future[subprocess.CompletedProcess[str]]]
-
-
-@pytest.fixture(scope="module")
-def runs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Runs]:
-    """Try the modules that are asked for, two at a time.
-
-    All are copied first, by this thread alone: in Python 3.11.7, two threads
-    in `ast.parse` at once can break it (cpython #106905).
-    """
-    wanted = [
-        Path(str(item.callspec.params["module"]))
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.originalname
-        == "test_a_copy_passes_its_own_test_and_is_covered"
-    ]
-    folders = {
-        module: tmp_path_factory.mktemp(module.stem) for module in wanted
-    }
-    for module, folder in folders.items():
-        copy(module, folder)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        yield {
-            module: pool.submit(try_copy, module, folder)
-            for module, folder in folders.items()
-        }
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
-def test_a_copy_passes_its_own_test_and_is_covered(module: Path, runs: Runs):
-    run = runs[module].result()
+def test_a_copy_passes_its_own_test_and_is_covered(
+    module: Path, tmp_path: Path
+):
+    copy(module, tmp_path)
+    run = try_copy(module, tmp_path)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
