@@ -230,6 +230,8 @@ class Process(Server):
             return False
         finally:
             self._writer.close()
+            with suppress(ConnectionError):  # that is what it is for
+                await self._writer.wait_closed()
         return True
 
     async def _ask(self, question: bytes) -> bytes:
@@ -250,22 +252,22 @@ class Process(Server):
                 size = int.from_bytes(await reader.readexactly(_SIZE), "big")
                 message = pickle.loads(await reader.readexactly(size))
                 self._hear(*message)
+        ended = ConnectionError("the server's process has ended")
         for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(
-                    ConnectionError("the server's process has ended")
-                )
+            with suppress(asyncio.InvalidStateError):  # it was given up
+                answer.set_exception(ended)
 
     def _hear(self, number: int | None, told: Any, trace: str) -> None:
         if number is None:
             self.log.append(told)
-        elif (answer := self._answers.get(number)) and not answer.done():
+            return
+        with suppress(KeyError, asyncio.InvalidStateError):  # it was given up
             if trace:
                 error = Failed(told)
                 error.add_note(trace)
-                answer.set_exception(error)
+                self._answers[number].set_exception(error)
             else:
-                answer.set_result(told)
+                self._answers[number].set_result(told)
 
 
 def _message(content: object) -> bytes:
@@ -297,19 +299,49 @@ class _Parent(logging.Handler):
     def __init__(self, line: int) -> None:
         super().__init__(logging.WARNING)
         self._line = socket.socket(fileno=line)
-        self._incoming = self._line.makefile("rb")
         self._telling = threading.Lock()
+        self._leaving = False
+        self._listener: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._incoming.close()
+        self._leaving = True
+        with suppress(OSError):  # the parent was first
+            self._line.shutdown(socket.SHUT_RDWR)
+        if self._listener is not None:
+            self._listener.join()
         self._line.close()
 
+    def listen(self, hear: Callable[[int, bytes], None]) -> None:
+        """Hear the parent, in a thread: the event loop may be blocked."""
+        loop = asyncio.get_running_loop()
+        self._listener = threading.Thread(
+            target=self._listen, args=(loop, hear), daemon=True
+        )
+        self._listener.start()
+
+    def _listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        hear: Callable[[int, bytes], None],
+    ) -> None:
+        while (asked := self.receive()) is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(hear, *asked)
+        if not self._leaving:
+            os._exit(1)  # the parent is gone
+
     def receive(self) -> tuple[int, bytes] | None:
-        size = int.from_bytes(self._incoming.read(_SIZE), "big")
-        return pickle.loads(self._incoming.read(size)) if size else None
+        size = int.from_bytes(self._read(_SIZE), "big")
+        return pickle.loads(self._read(size)) if size else None
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (more := self._line.recv(size - len(data))):
+            data += more
+        return data
 
     def tell(self, number: int | None, told: object, trace: str = "") -> None:
         with self._telling, suppress(OSError):  # it may be gone
@@ -322,7 +354,7 @@ class _Parent(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.tell(None, one_line(record))
 
-    def listen(self) -> None:
+    def collect(self) -> None:
         """Listen to all loggers, also those that tell the root nothing."""
         root = logging.getLogger()
         for logger in [root, *root.manager.loggerDict.values()]:
@@ -352,24 +384,16 @@ class _Uvicorn(uvicorn.Server):
         self._running: set[asyncio.Task[bytes]] = set()
 
     def _create_app(self) -> Any:
-        self._parent.listen()
+        self._parent.collect()
         module, _, name = self._factory.partition(":")
         self._app = getattr(import_module(module), name)()
-        self._parent.listen()  # apps like to configure all loggers anew
+        self._parent.collect()  # apps like to configure all loggers anew
         return self._app
 
     async def startup(self, sockets: Any = None) -> None:
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._obey, args=(loop,), daemon=True).start()
+        self._parent.listen(self._begin)
         await super().startup(sockets)
-        self._parent.tell(0, b"")  # the parent's first question is answered
-
-    def _obey(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Read what the parent asks, in a thread: the loop may be blocked."""
-        while (asked := self._parent.receive()) is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._begin, *asked)
-        os._exit(1)  # the parent is gone
+        self._parent.tell(0, b"")  # the first question is answered
 
     def _begin(self, number: int, question: bytes) -> None:
         task = asyncio.create_task(self._call(question))
