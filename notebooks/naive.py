@@ -4,6 +4,7 @@ They are no part of the snippets. `snippets/connections.py` is what to copy.
 """
 
 import asyncio
+import linecache
 from collections.abc import Awaitable
 from itertools import count
 from typing import Any
@@ -112,3 +113,21 @@ def create_app(manager: SetAndLoop) -> Litestar:
             manager.disconnect(socket)
 
     return Litestar([chat])
+
+
+def standing() -> str:
+    """Tell on which lines of this module the tasks of the event loop wait.
+
+    Returns:
+        One line for each task that runs code of this module, sorted.
+    """
+    lines = []
+    for task in asyncio.all_tasks():
+        line, coroutine = "", task.get_coro()
+        while frame := getattr(coroutine, "cr_frame", None):
+            if frame.f_globals["__name__"] == __name__:
+                file = frame.f_code.co_filename
+                line = linecache.getline(file, frame.f_lineno)
+            coroutine = getattr(coroutine, "cr_await", None)
+        lines.append(line.strip())
+    return "\n".join(sorted(filter(None, lines)))

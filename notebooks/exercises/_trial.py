@@ -20,6 +20,7 @@ from litestar.handlers import BaseRouteHandler, WebsocketListener
 from litestar.types import Receive, Send
 
 from snippets.testing import Client, Closed, Refused, connect
+from snippets.testing.buffered import Buffered, buffered
 from snippets.testing.tap import Tap
 
 from ._report import Missed, described, stable
@@ -133,6 +134,18 @@ class Trial:
             self.build()
         assert self._tap is not None
         return connect(self._app, path, timeout=self._timeout, **options)
+
+    def stalled(
+        self, path: str, **options: Any
+    ) -> AbstractAsyncContextManager[Buffered]:
+        """Connect a client that reads when it is asked to, and not before.
+
+        Its connection holds one message; the next `send` waits.
+        """
+        if self._tap is None:
+            self.build()
+        options = {"buffer": 1, "timeout": self._timeout, **options}
+        return buffered(self._app, path, **options)
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         assert self._tap is not None

@@ -2,7 +2,13 @@
 
 import pytest
 
-from naive import Gather, GatherWithTimeout, SetAndLoop, create_app
+from naive import (
+    Gather,
+    GatherWithTimeout,
+    SetAndLoop,
+    create_app,
+    standing,
+)
 from snippets.testing import connect
 from snippets.testing.faults import stalled
 
@@ -38,6 +44,11 @@ async def test_one_who_does_not_read_stops_the_loop_for_all_after_it():
         assert await ada.receive() == TEXT
         with pytest.raises(TimeoutError):
             await bob.receive()
+        assert standing().splitlines() == [
+            "await connection.send_text(text)",
+            "text = await socket.receive_text()",
+            "text = await socket.receive_text()",
+        ]
         assert await slow.receive() == TEXT
         assert await bob.receive() == TEXT
 
