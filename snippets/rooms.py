@@ -118,6 +118,19 @@ class Rooms:
         """
         return frozenset(self._people.get(room, ()))
 
+    def announced(self, room: str) -> People:
+        """List the people in a room as far as it has been announced.
+
+        Send this to a newcomer, and what is announced later fits.
+
+        Args:
+            room: Its name.
+
+        Returns:
+            The users whom all other members know of.
+        """
+        return People(self.people(room) ^ self._changes.get(room, {}).keys())
+
     def of(self, connection: Connection) -> tuple[str, ...]:
         """List the rooms of a connection, in the order in which it joined.
 

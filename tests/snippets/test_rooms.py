@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -591,6 +592,32 @@ async def test_each_room_has_people_of_its_own():
             ("coffee", "ada", ""),
             ("tea", "ada", ""),
         ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_newcomers_list_and_what_is_announced_later_fit(seed: int):
+    """Rooms: the list for a newcomer and what is announced later make the
+    list that all others have.
+    """
+    dice, house = random.Random(seed), House()
+    async with house.visit("ada", "ada", "bob", "eve", None) as guests:
+        lists: list[tuple[set[object], int]] = []
+        for _ in range(60):
+            one = dice.choice(guests).connection
+            if not house.rooms.leave(one, "tea"):
+                await house.rooms.join(one, "tea")
+            await asyncio.sleep(dice.choice([0, 0.03, 0.08, 0.11]))
+            known = set(house.rooms.announced("tea"))
+            lists.append((known, len(house.announced)))
+        await asyncio.sleep(1)
+        assert len(house.announced) > 5
+        for known, already in lists:
+            for _, _, come, left in house.announced[already:]:
+                assert not come & known
+                assert left <= known
+                known ^= come | left
+            assert known == house.rooms.people("tea")
+        assert house.rooms.announced("tea") == house.rooms.people("tea")
 
 
 async def test_what_is_announced_may_be_sent_to_the_room():
