@@ -10,14 +10,13 @@ async with lifecycle(socket):
     await converse(Limited(socket), within(5, partial(answer, member)))
 ```
 
-and `server_options()` and `listen()` for what only the server can limit.
+What only the server can limit is in `serving.py`.
 
 Needs: litestar, `messages.py` and what it needs.
 """
 
 import asyncio
 import math
-import socket as sockets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -44,11 +43,9 @@ class TokenBucket:
     """
 
     def __init__(self, rate: float = 10.0, burst: int = 20) -> None:
-        if not rate > 0 or burst < 1:
-            raise ValueError(
-                "expected a rate above 0 and a burst of at least 1, but got "
-                f"{rate} and {burst}"
-            )
+        if not (rate > 0 and burst >= 1):
+            wanted = "a rate above 0 and a burst of at least 1"
+            raise ValueError(f"expected {wanted}, but got {rate} and {burst}")
         self._each = 1 / rate
         self._burst = burst / rate
         self._full_at = -math.inf
@@ -78,7 +75,7 @@ class Limited(Generic[T]):
         idle_timeout: How long it may send nothing, in seconds.
 
     Raises:
-        ValueError: A rate of 0 or less, or a burst below 1.
+        ValueError: As for `TokenBucket`.
     """
 
     def __init__(
@@ -101,10 +98,8 @@ class Limited(Generic[T]):
             The next message.
 
         Raises:
-            MessageError: It came too soon (`rate_limited`); it is dropped,
-                and `retry_after` says when to try again.
-            WebSocketException: Nothing came for too long (4408), or what the
-                socket raises.
+            MessageError: It came too soon (`rate_limited`), and is dropped.
+            WebSocketException: Nothing came for too long (4408).
         """
         message = await self._heard()
         if wait := self._bucket.take():
@@ -196,47 +191,3 @@ def within(
             raise MessageError(ErrorCode.TIMEOUT, words) from error
 
     return limited
-
-
-def server_options() -> dict[str, Any]:
-    """Limit what only the server can limit.
-
-    Returns:
-        Options for `uvicorn.Config` and `uvicorn.run`: a message has at most
-        64 KiB (the default is 16 MiB), nothing is compressed (15 KiB could
-        become 15 MiB), a client that does not answer a ping within 20 s is
-        closed, and shutting down takes 15 s at most.
-    """
-    return {
-        "ws_max_size": 64 * 1024,
-        "ws_per_message_deflate": False,
-        "ws_ping_interval": 20.0,
-        "ws_ping_timeout": 20.0,
-        "timeout_graceful_shutdown": 15,
-    }
-
-
-def listen(
-    host: str, port: int, *, user_timeout: float = 30.0
-) -> sockets.socket:
-    """Listen so that a client that takes nothing is dropped by the kernel.
-
-    An app can stop waiting for such a client, but only the end of its TCP
-    connection gives the file descriptor back (RFC 5482 §2).
-
-    Args:
-        host: Where to listen, an IPv4 address or a name.
-        port: The port; 0 for one that is free.
-        user_timeout: How long what was sent may wait, in seconds. Linux only;
-            elsewhere it changes nothing.
-
-    Returns:
-        A socket for `uvicorn.Server.serve(sockets=[…])`.
-    """
-    listener = sockets.create_server((host, port), backlog=2048)
-    if hasattr(sockets, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it
-        milliseconds = int(user_timeout * 1000)
-        listener.setsockopt(
-            sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, milliseconds
-        )
-    return listener

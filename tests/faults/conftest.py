@@ -18,8 +18,9 @@ from litestar.params import FromPath
 
 from snippets import messages
 from snippets.connections import Connection, ConnectionManager
-from snippets.limits import Limited, limit_size, server_options, within
+from snippets.limits import Limited, limit_size, within
 from snippets.rooms import People, Rooms
+from snippets.serving import server_options
 from snippets.sockets import MessageSocket
 from snippets.testing.client import ASGIApp, Client
 from snippets.testing.server import Server, serve

@@ -15,7 +15,7 @@ from litestar import Litestar, WebSocket, websocket
 from litestar.exceptions import WebSocketException
 
 from snippets.connections import Connection, ConnectionManager, WhenFull
-from snippets.limits import listen
+from snippets.serving import listen
 from snippets.testing.client import Client, Closed, Refused
 from snippets.testing.faults import half_open, reset, stalled, vanish
 from snippets.testing.process import process

@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar, WebSocket, websocket
 
 from snippets.connections import Connection
-from snippets.limits import listen, server_options
+from snippets.serving import listen, server_options
 from snippets.testing.faults import flood, stalled
 from snippets.testing.process import process
 from snippets.testing.wire import raw

@@ -611,7 +611,8 @@ async def test_a_newcomers_list_and_what_is_announced_later_fit(seed: int):
             lists.append((known, len(house.announced)))
         await asyncio.sleep(1)
         assert len(house.announced) > 5
-        for known, already in lists:
+        for first, already in lists:
+            known = set(first)
             for _, _, come, left in house.announced[already:]:
                 assert not come & known
                 assert left <= known
