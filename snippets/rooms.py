@@ -72,7 +72,7 @@ class Rooms:
         manager: ConnectionManager,
         may_join: MayJoin,
         *,
-        announce: Announce | None = None,
+        announce: Announce = lambda *_: None,
         rooms_per_connection: int = 50,
         announce_after: float = 0.1,
     ) -> None:
@@ -97,13 +97,13 @@ class Rooms:
         return sum(map(len, self._members.values()))
 
     def members(self, room: str) -> tuple[Connection, ...]:
-        """List the connections in a room, in the order in which they came.
+        """List the connections in a room.
 
         Args:
             room: Its name.
 
         Returns:
-            Its members; nobody if there is no such room.
+            Its members, in the order in which they came.
         """
         return tuple(self._members.get(room, ()))
 
@@ -114,7 +114,7 @@ class Rooms:
             room: Its name.
 
         Returns:
-            The users of its members, without those who have no user.
+            The users of its members, except None.
         """
         return frozenset(self._people.get(room, ()))
 
@@ -132,13 +132,13 @@ class Rooms:
         return People(self.people(room) ^ self._changes.get(room, {}).keys())
 
     def of(self, connection: Connection) -> tuple[str, ...]:
-        """List the rooms of a connection, in the order in which it joined.
+        """List the rooms of a connection.
 
         Args:
-            connection: The connection.
+            connection: Who.
 
         Returns:
-            Their names.
+            Their names, in the order in which it joined.
         """
         return tuple(self._rooms.get(connection, ()))
 
@@ -254,28 +254,23 @@ class Rooms:
                 del self._people[room]
         elif people[user] > change:
             return  # has other connections here
-        if self._announce is not None:
-            self._note(room, user)
-
-    def _note(self, room: str, user: Hashable) -> None:
-        """Announce who has come or left, if it lasts."""
         due = asyncio.get_running_loop().time() + self.announce_after
         if room not in self._changes:
-            self._changes[room] = {}
-            self._wait(room, due)
+            self._wait(room, {}, due)
         if self._changes[room].pop(user, None) is None:
             self._changes[room][user] = due
 
-    def _wait(self, room: str, due: float) -> None:
+    def _wait(
+        self, room: str, changes: dict[Hashable, float], due: float
+    ) -> None:
+        self._changes[room] = changes
         asyncio.get_running_loop().call_at(due, self._tell, room, due)
 
     def _tell(self, room: str, now: float) -> None:
         changes = self._changes.pop(room)
         lasted = frozenset(who for who, due in changes.items() if due <= now)
-        later = {who: changes[who] for who in changes.keys() - lasted}
-        if later:
-            self._changes[room] = later
-            self._wait(room, now + self.announce_after)
-        if lasted and self._announce is not None:
+        if later := {who: changes[who] for who in changes.keys() - lasted}:
+            self._wait(room, later, now + self.announce_after)
+        if lasted:
             come = lasted & self.people(room)
             self._announce(room, come, lasted - come)

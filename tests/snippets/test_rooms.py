@@ -667,11 +667,11 @@ async def test_what_fails_to_be_announced_stops_no_other_announcement():
 
 async def test_nobody_need_be_told():
     house = House()
-    house.rooms._announce = None
+    rooms = Rooms(house.manager, anybody)
     async with house.visit("ada") as [ada]:
-        await house.rooms.join(ada.connection, "tea")
+        assert await rooms.join(ada.connection, "tea")
         await asyncio.sleep(1)
-    assert house.announced == []
+        assert rooms.announced("tea") == {"ada"}
 
 
 def test_an_app_that_ends_waits_for_no_announcement():
