@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
 import pytest
-from litestar import Litestar, WebSocket, websocket
-from litestar.exceptions import WebSocketDisconnect
 
 from snippets.testing import process as module
 from snippets.testing.client import ASGIApp
@@ -38,36 +37,37 @@ class Mistake(Exception):
 # -- what runs in the other process ------------------------------------------
 
 
-@websocket("/echo")
-async def echo(socket: WebSocket) -> None:
-    await socket.accept()
-    async for text in socket.iter_data("text"):
-        await socket.send_text(text)
+class App:
+    """An app that does what the path says, and nothing that takes time."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        await getattr(self, scope["path"][1:])(receive, send)
+
+    async def echo(self, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({**message, "type": "websocket.send"})
+
+    async def stubborn(self, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def log(self, receive: Any, send: Any) -> None:
+        logging.getLogger("mine").info("not worth it")
+        logging.getLogger("mine").warning("one\ntwo")
+        logging.getLogger("apart").error("three")
 
 
-@websocket("/stubborn")
-async def stubborn(socket: WebSocket) -> None:
-    await socket.accept()
-    while True:
-        try:
-            await socket.receive()
-        except WebSocketDisconnect:
-            await asyncio.sleep(60)
+def create_app() -> App:
+    """Make the app, and configure all loggers anew, as apps like to."""
+    apart = {"propagate": False}
+    loggers = {"loggers": {"apart": apart}, "disable_existing_loggers": False}
+    dictConfig({"version": 1, "root": {}, **loggers})
+    return App()
 
 
-@websocket("/log")
-async def log(socket: WebSocket) -> None:
-    logging.getLogger("mine").info("not worth it")
-    logging.getLogger("mine").warning("one\ntwo")
-    logging.getLogger("litestar").error("three")
-    await socket.accept()
-
-
-def create_app() -> Litestar:
-    return Litestar([echo, stubborn, log])
-
-
-def create_nothing() -> Litestar:
+def create_nothing() -> App:
     raise Mistake("no app today")
 
 
@@ -165,7 +165,7 @@ async def test_it_is_another_process(server: Process):
     assert server.pid != os.getpid()
     assert alive(server.pid)
     running = await server.call(pid)
-    assert running == ("Litestar", server.pid, "MainThread")
+    assert running == ("App", server.pid, "MainThread")
 
 
 async def test_arguments_and_results_cross(server: Process):
@@ -315,12 +315,6 @@ async def test_sigterm_ends_it_in_peace():
             pass
 
 
-async def test_a_kill_ends_it_at_once():
-    async with process(f"{HERE}:create_app") as server:
-        ended = await server.stop(signal.SIGKILL)
-        assert ended.code == -signal.SIGKILL
-
-
 async def test_a_call_during_which_it_ends_says_so():
     async with process(f"{HERE}:create_app") as server:
         with pytest.raises(ConnectionError, match="has ended"):
@@ -429,14 +423,16 @@ class Other:
             for server in self.servers:
                 server.should_exit = True
 
-        for name in (None, "litestar"):  # what listens there leaves again
+        for name in (None, "apart"):  # what listens there leaves again
             monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(module, "_Uvicorn", Seen)
         monkeypatch.setattr(module.os, "_exit", leave)
         listening = socket.create_server(("127.0.0.1", 0))
         numbers = theirs.detach(), listening.detach()
         self.errors: list[BaseException] = []
-        self.thread = threading.Thread(target=self._run, args=numbers)
+        self.thread = threading.Thread(
+            target=self._run, args=numbers, daemon=True
+        )
         self.thread.start()
 
     def _run(self, *numbers: int) -> None:
