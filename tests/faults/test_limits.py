@@ -148,7 +148,8 @@ async def test_who_says_nothing_is_closed(serving: Serving):
                 await ask(ada, "say", room="tea", text="eve?")
 
         talking = asyncio.create_task(talk())
-        assert await ending(eve) == "4408 'nothing was heard for 0.3 s'"
+        async with asyncio.timeout(10):  # or it goes on for ever
+            assert await ending(eve) == "4408 'nothing was heard for 0.3 s'"
         assert [m.user for m in chat.rooms.members("tea")] == ["ada"]
         assert not talking.done()
         talking.cancel()

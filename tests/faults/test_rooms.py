@@ -181,9 +181,10 @@ async def here(client: Client) -> dict[str, Any]:
 async def fill(chat: Chat, name: str) -> None:
     """Send to somebody who does not read until its outbox holds some."""
     connection = chat.connections[name]
-    while chat.manager.stats().queued < 20:
-        connection.send(NOT_READ)
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while chat.manager.stats().queued < 20:
+            connection.send(NOT_READ)
+            await asyncio.sleep(0)
 
 
 async def test_membership_ends_when_a_connection_begins_to_close(
