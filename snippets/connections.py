@@ -33,7 +33,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import anyio
 from litestar.exceptions import WebSocketDisconnect, WebSocketException
@@ -46,7 +46,7 @@ WhenFull = Literal["disconnect", "drop_oldest", "drop_newest", "latest"]
 """What happens to a message for which an outbox has no room."""
 
 JSON = as_json("json", object)
-"""How messages are written if nothing else is said: JSON in text frames."""
+"""How messages are written if nothing else is said."""
 
 Callback = Callable[["Connection"], object]
 
@@ -89,7 +89,7 @@ class Connection:
     Attributes:
         socket: Receive from it; what is sent goes through the connection.
         id: A name for logs; that of the socket if it has one.
-        user: Whose connection it is, None if nobody knows.
+        user: Whose it is, None if nobody knows.
         dropped: How many messages were dropped, or overwritten by newer ones.
         over: Whether it has ended or is about to; it takes no more messages.
     """
@@ -126,14 +126,13 @@ class Connection:
 
         Args:
             message: What the connection's format encodes.
-            key: What the message is the latest of, see `latest`.
+            key: What it is the latest of, see `latest`.
 
         Returns:
-            Whether it was queued. If not, the connection is over, or the
-            message was dropped.
+            Whether it was queued, and not dropped; False at the end.
 
         Raises:
-            TypeError: The message cannot be encoded.
+            TypeError: It cannot be encoded.
         """
         return self._manager.broadcast(message, to=(self,), key=key) == 1
 
@@ -146,10 +145,10 @@ class Connection:
     ) -> bool:
         """Close the connection, without waiting for it.
 
-        When this returns, it is out of the manager and of all rooms. The rest
-        has `close_timeout` seconds: to send what is on its way and the close
-        frame, and the block of `connect()`, whose next `receive` says that
-        the client has left. After that both are cancelled.
+        It is out of the manager and of all rooms at once. What is on its way
+        and the close frame have `close_timeout`, and so has the block of
+        `connect()`, whose next `receive` says that the client has left. Then
+        both are cancelled.
 
         Args:
             code: A code that may be sent, see `closing.is_sendable()`.
@@ -166,11 +165,10 @@ class Connection:
         return self._end((code, reason), flush=flush)
 
     def at_end(self, callback: Callback) -> None:
-        """Have a function called when the connection ends.
+        """Have a function called once, when the connection ends.
 
-        It is called once, with the connection, before the event loop runs
-        anything else, however the connection ends; at once if it has ended.
-        What it raises is logged.
+        It is called before the event loop runs anything else, however the
+        connection ends; at once if it has. What it raises is logged.
 
         Args:
             callback: The function; adding it twice changes nothing.
@@ -193,14 +191,14 @@ class Connection:
                     self._bytes += frame.size - older.size
                     self._count_drop()
                     if self._bytes > manager.max_bytes and len(outbox) > 1:
-                        self._evict("slow consumer")
-                    return not self.over
-        while len(outbox) >= manager.max_messages or (
-            outbox and self._bytes + frame.size > manager.max_bytes
+                        return self._evict("slow consumer")
+                    return True
+        while outbox and (
+            len(outbox) >= manager.max_messages
+            or self._bytes + frame.size > manager.max_bytes
         ):
             if manager.when_full not in {"drop_oldest", "drop_newest"}:
-                self._evict("slow consumer")
-                return False
+                return self._evict("slow consumer")
             self._count_drop()
             if manager.when_full == "drop_newest":
                 return False
@@ -220,9 +218,10 @@ class Connection:
         if idle is not None and not idle.done():  # not cancelled
             idle.set_result(None)
 
-    def _evict(self, reason: str) -> None:
+    def _evict(self, reason: str) -> Literal[False]:
         self._manager.evictions[reason] += 1
         self.close(CloseCode.TRY_AGAIN_LATER, reason)
+        return False
 
     def _end(
         self, goodbye: tuple[int, str] | None, *, flush: bool = False
@@ -238,19 +237,19 @@ class Connection:
         self._wake()
         if self._writer is not None:
             self._set_timer(self._manager.close_timeout, self._give_up)
-        self._manager._remove(self)
-        self._manager._due.extend((each, self) for each in self._at_end)
-        self._manager._settle()
+        manager = self._manager
+        del manager._connections[self], manager._users[self.user][self]
+        if not manager._users[self.user]:
+            del manager._users[self.user]
+        manager._due.extend((each, self) for each in self._at_end)
+        manager._settle()
         return True
 
     def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
         """Limit how long a send, or from then on the end, may take."""
-        self._stop_timer()
-        self._timer = self._loop.call_later(seconds, then)
-
-    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, then)
 
     def _give_up(self) -> None:
         """Cancel whatever still waits for the client."""
@@ -262,12 +261,18 @@ class Connection:
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[None]:
         """Write while the block lasts; the socket has been accepted."""
-        block = cast("asyncio.Task[Any]", asyncio.current_task())
+        block = self._block = cast("asyncio.Task[Any]", asyncio.current_task())
         cancelled = block.cancelling()
-        self._block = block
         self._writer = writer = self._loop.create_task(self._write())
         if self.over:  # while it was accepted
             self._set_timer(self._manager.close_timeout, self._give_up)
+        receive = self.socket.receive
+
+        async def receive_last() -> Any:
+            await asyncio.sleep(0)  # the writers go first
+            return await receive()
+
+        self.socket.receive = receive_last
         goodbye, flush = None, False
         try:
             yield
@@ -276,7 +281,7 @@ class Connection:
             if not self._given_up or block.cancelling() > cancelled + 1:
                 raise  # not by us, or not by us alone
         except Exception:
-            flush = True  # and `connect()` says goodbye
+            flush = True  # and Litestar says goodbye
             raise
         finally:
             self._block = None
@@ -354,9 +359,6 @@ class ConnectionManager:
     Attributes:
         evictions: How many connections the manager has closed, by reason.
         dropped: How many messages were dropped, or overwritten by newer ones.
-
-    Raises:
-        ValueError: A limit is not above 0, or the policy is unknown.
     """
 
     max_connections: int = 10_000
@@ -368,16 +370,6 @@ class ConnectionManager:
     close_timeout: float = 2.0
 
     def __post_init__(self) -> None:
-        limits = (
-            *(self.max_connections, self.connections_per_user),
-            *(self.max_messages, self.max_bytes),
-            *(self.send_timeout, self.close_timeout),
-        )
-        if min(limits) <= 0 or self.when_full not in get_args(WhenFull):
-            raise ValueError(
-                f"expected limits above 0, and of {get_args(WhenFull)} one, "
-                f"but got {self}"
-            )
         self.evictions: Counter[str] = Counter()
         self.dropped = 0
         self._connections: dict[Connection, None] = {}
@@ -414,17 +406,13 @@ class ConnectionManager:
 
         It is known before it is accepted, so it misses nothing that is sent
         from then on. However the block is left, the connection is out of the
-        manager and of all rooms before anything else runs; what is in its
-        outbox is sent, and the connection is closed once, as `lifecycle()`
-        does it, but in limited time: a client that takes nothing is left.
-
-        If the block fails, its client is told with what code, and Litestar's
-        `after_exception` hooks are called; the handler goes on after the
-        block. If the client hears no more than "internal error", the log has
-        the traceback, and the connection's id.
+        manager and of all rooms before anything else runs. Then what is in
+        its outbox is sent, within `close_timeout`, and it is closed as by
+        `lifecycle()`. After a block that failed, all else, Litestar's close
+        frame included, has `send_timeout`, and then the task is cancelled.
 
         Enter and leave it in one task, as in a handler or the lifespan of a
-        listener.
+        listener. Within the block, `receive` lets the writers go first.
 
         Args:
             socket: The connection. It may be accepted already.
@@ -435,30 +423,41 @@ class ConnectionManager:
             The connection, open.
 
         Raises:
-            WebSocketException: There are `max_connections` (1013), or the user
-                has `connections_per_user` (4429). The client is refused.
+            WebSocketException: The client is refused: there are
+                `max_connections` (1013), or it has `connections_per_user`
+                (4429). Or the block failed, as in `lifecycle()`; a bug is in
+                the log, with the connection's id.
         """
+        of_user = self._users.get(user, {})
+        if len(self) >= self.max_connections:
+            raise WebSocketException(
+                detail="too many connections", code=CloseCode.TRY_AGAIN_LATER
+            )
+        if user is not None and len(of_user) >= self.connections_per_user:
+            raise WebSocketException(
+                detail="you have too many connections", code=CloseCode.TOO_FAST
+            )
         connection = Connection(self, socket, user, format)
-        self._add(connection)
+        self._connections[connection] = None
+        self._users.setdefault(user, {})[connection] = None
         try:
             async with lifecycle(socket), connection._open():
                 yield connection
         except WebSocketException as closing:
-            if connection._writer is None:
-                raise  # it was not accepted
             if closing.code == CloseCode.INTERNAL_ERROR:
                 cause = closing.__cause__
                 logger.exception(
                     "connection %s failed", connection.id, exc_info=cause
                 )
-            # Litestar would wait for ever for a client that takes nothing.
-            with anyio.move_on_after(self.close_timeout, shield=True):
-                await close(socket, closing.code, closing.detail)
-            for hook in socket.app.after_exception:
-                await hook(closing, socket.scope)
+            # Litestar sends the close frame, and might wait for ever.
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            timer = connection._loop.call_later(self.send_timeout, task.cancel)
+            task.add_done_callback(lambda _: timer.cancel())
+            raise
         finally:
             connection._end(None)  # if it was not accepted
-            connection._stop_timer()
+            if connection._timer is not None:
+                connection._timer.cancel()
 
     def broadcast(
         self,
@@ -483,29 +482,17 @@ class ConnectionManager:
             How many outboxes took it.
 
         Raises:
-            TypeError: The message cannot be encoded. Nobody gets it.
+            TypeError: It cannot be encoded. Nobody gets it.
         """
-        everyone = tuple(self._connections if to is None else to)
-        if exclude:
-            everyone = tuple(e for e in everyone if e not in exclude)
-        form = None
-        frames: dict[int, _Frame] = {}
-        for each in everyone:
-            if each._format is not form:
-                form = each._format
-                if id(form) not in frames:
-                    frames[id(form)] = _frame(form, message, key)
+        everyone = self._connections if to is None else to
+        members = [each for each in everyone if each not in exclude]
+        forms = {each._format for each in members}
+        frames = {form: _frame(form, message, key) for form in forms}
         busy, self._busy = self._busy, True
-        taken, form = 0, None
-        for each in everyone:
-            if each._format is not form:
-                form = each._format
-                frame = frames[id(form)]
-            if each._put(frame):
-                taken += 1
+        taken = [each._put(frames[each._format]) for each in members]
         self._busy = busy
         self._settle()
-        return taken
+        return sum(taken)
 
     def stats(self) -> Stats:
         """Count.
@@ -515,35 +502,12 @@ class ConnectionManager:
         """
         return Stats(
             connections=len(self._connections),
-            users=len(self._users),
+            users=len(self._users.keys() - {None}),
             queued=sum(len(each._outbox) for each in self._connections),
             queued_bytes=sum(each._bytes for each in self._connections),
             dropped=self.dropped,
             evictions=dict(self.evictions),
         )
-
-    def _add(self, connection: Connection) -> None:
-        if len(self) >= self.max_connections:
-            raise WebSocketException(
-                detail="too many connections", code=CloseCode.TRY_AGAIN_LATER
-            )
-        if connection.user is not None:
-            of_user = self._users.setdefault(connection.user, {})
-            if len(of_user) >= self.connections_per_user:
-                raise WebSocketException(
-                    detail="you have too many connections",
-                    code=CloseCode.TOO_FAST,
-                )
-            of_user[connection] = None
-        self._connections[connection] = None
-
-    def _remove(self, connection: Connection) -> None:
-        del self._connections[connection]
-        if connection.user is not None:
-            of_user = self._users[connection.user]
-            del of_user[connection]
-            if not of_user:
-                del self._users[connection.user]
 
     def _settle(self) -> None:
         """Call what waits for the end of connections, one after the other.

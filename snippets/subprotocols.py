@@ -29,7 +29,7 @@ from .closing import AnySocket, CloseCode, fit_reason
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format(Generic[T]):
     """How the messages of one subprotocol are written.
 

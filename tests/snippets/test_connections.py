@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from litestar import Litestar, WebSocket, websocket_listener
 from litestar.exceptions import WebSocketException
-from litestar.types import Scope
 
 from snippets.closing import close
 from snippets.connections import JSON, Connection, ConnectionManager, WhenFull
@@ -39,24 +37,18 @@ class Peer:
         accepts: Whether the server gets the answer to the handshake sent.
         failure: What the next send raises; all from then on if OSError.
         sent: What was sent.
-        hooked: What the app's hook heard of.
     """
 
     def __init__(self, kind: type[Socket] = WebSocket, **scope: Any) -> None:
         self.sent: list[dict[str, Any]] = []
-        self.hooked: list[Exception] = []
         self.failure: Exception | None = None
         self.reads, self.accepts = asyncio.Event(), asyncio.Event()
         self.reads.set()
         self.accepts.set()
         self._inbox: asyncio.Queue[Any] = asyncio.Queue()
         self._inbox.put_nowait({"type": "websocket.connect"})
-        app = SimpleNamespace(after_exception=[self.hook])
-        whole: Any = {"litestar_app": app, "headers": [], **scope}
+        whole: Any = {"headers": [], **scope}
         self.socket = kind(whole, self._inbox.get, self._send)
-
-    async def hook(self, error: Exception, scope: Scope) -> None:
-        self.hooked.append(error)
 
     async def _send(self, message: Any) -> None:
         kind = message["type"]
@@ -76,6 +68,9 @@ class Peer:
 
     def leave(self, code: int = 1005) -> None:
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": code})
+
+    def say(self, text: str) -> None:
+        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
 
     def vanish(self) -> None:
         """Be gone, as a server reports it to who sends."""
@@ -396,6 +391,31 @@ async def test_the_end_of_the_block_closes_with_1000():
     assert len(manager) == 0
 
 
+class Handler:
+    """A task of its own whose block fails; Litestar answers for it."""
+
+    def __init__(self, manager: ConnectionManager, peer: Peer) -> None:
+        self.opened: list[Connection] = []
+        self.manager, self.peer = manager, peer
+
+    async def fail(self, error: Exception, *says: object) -> None:
+        try:
+            async with self.manager.connect(self.peer.socket) as connection:
+                self.opened.append(connection)
+                for message in says:
+                    connection.send(message)
+                raise error
+        except WebSocketException as closing:
+            assert closing.__cause__ is error
+            await self.peer.socket.send(
+                {
+                    "type": "websocket.close",
+                    "code": closing.code,
+                    "reason": closing.detail,
+                }
+            )
+
+
 @pytest.mark.parametrize(
     ("error", "close", "logged"),
     [
@@ -403,24 +423,21 @@ async def test_the_end_of_the_block_closes_with_1000():
         (Mistake("a secret"), (1011, "internal error"), 1),
     ],
 )
-async def test_an_error_is_a_close(
+async def test_an_error_is_raised_after_what_is_queued_is_sent(
     error: Exception,
     close: tuple[int, str],
     logged: int,
     caplog: pytest.LogCaptureFixture,
 ):
     """Connection: the log has an unexpected error, and the id."""
-    manager = ConnectionManager()
-    peer = Peer()
-    async with manager.connect(peer.socket) as connection:
-        connection.send("before")
-        raise error
+    manager, peer = ConnectionManager(), Peer()
+    handler = Handler(manager, peer)
+    await asyncio.create_task(handler.fail(error, "before"))
+    (connection,) = handler.opened
     assert peer.heard == ["before"]
     assert peer.closes == [close]
-    assert [hooked.__cause__ for hooked in peer.hooked] == [error]
-    assert [each.getMessage() for each in caplog.records] == [
-        f"connection {connection.id} failed"
-    ] * logged
+    assert len(manager) == 0
+    assert caplog.messages == [f"connection {connection.id} failed"] * logged
     assert ("Mistake: a secret" in caplog.text) == bool(logged)
 
 
@@ -428,14 +445,17 @@ async def test_a_task_group_may_fail():
     async def fail() -> None:
         raise WebSocketException(detail="enough", code=4400)
 
-    peer = Peer()
-    async with (
-        ConnectionManager().connect(peer.socket),
-        asyncio.TaskGroup() as tasks,
-    ):
-        tasks.create_task(fail())
-        tasks.create_task(asyncio.Event().wait())
-    assert peer.closes == [(4400, "enough")]
+    async def handle() -> None:
+        async with (
+            ConnectionManager().connect(Peer().socket),
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(fail())
+            tasks.create_task(asyncio.Event().wait())
+
+    with pytest.raises(WebSocketException, match="enough") as failed:
+        await asyncio.create_task(handle())
+    assert failed.value.code == 4400
 
 
 async def test_a_client_that_has_gone_is_not_waited_for():
@@ -464,7 +484,7 @@ async def test_who_is_sent_something_after_it_has_gone_is_out():
         assert len(manager) == 0
         await asyncio.sleep(60)  # hears nothing, and is interrupted
     assert now() < 3
-    assert peer.closes == peer.hooked == []
+    assert peer.closes == []
 
 
 async def test_a_close_of_your_own_stands(caplog: pytest.LogCaptureFixture):
@@ -543,19 +563,57 @@ async def test_a_cancellation_inside_is_no_end():
     assert peer.closes == [(1011, "cancelled")]
 
 
-@pytest.mark.parametrize("queued", [0, 1])
+@pytest.mark.parametrize(
+    ("says", "seconds"), [((), 10), (("never read",), 12)]
+)
 async def test_a_failed_block_does_not_wait_for_who_takes_nothing(
-    queued: int, caplog: pytest.LogCaptureFixture
+    says: tuple[str, ...], seconds: int
 ):
-    """Connection: the close after an error has a time limit, too."""
+    """Connection: a block that failed ends in time, its close included."""
+    manager = ConnectionManager(send_timeout=10, close_timeout=2)
     peer = stalled()
-    async with ConnectionManager().connect(peer.socket) as connection:
-        for number in range(queued):
-            connection.send(number)
-        raise Mistake
-    assert now() == pytest.approx(2, abs=0.1)
+    handler = asyncio.create_task(
+        Handler(manager, peer).fail(Mistake(), *says)
+    )
+    await settle()
+    assert len(manager) == 0
+    await asyncio.wait((handler,))
+    assert handler.cancelled()
+    assert now() == pytest.approx(seconds, abs=0.1)
     assert peer.heard == peer.closes == []
-    assert caplog.messages == [f"connection {connection.id} failed"]
+
+
+async def test_what_is_around_it_sees_the_error():
+    seen: list[type[BaseException] | None] = []
+
+    class Transaction:
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(
+            self, kind: type[BaseException] | None, *_: object
+        ) -> None:
+            seen.append(kind)
+
+    async def handle() -> None:
+        async with Transaction(), ConnectionManager().connect(Peer().socket):
+            raise Mistake
+
+    with pytest.raises(WebSocketException):
+        await asyncio.create_task(handle())
+    assert seen == [WebSocketException]
+
+
+async def test_a_burst_evicts_nobody_who_reads():
+    """Connection: a burst of messages evicts nobody who reads."""
+    manager = ConnectionManager(max_messages=2)
+    peer, other = Peer(), Peer()
+    async with handled(manager, other), manager.connect(peer.socket):
+        for number in range(100):
+            peer.say(str(number))
+        for _ in range(100):
+            manager.broadcast(await peer.socket.receive_text())
+    assert manager.stats().evictions == {}
+    assert peer.heard == other.heard == [str(n) for n in range(100)]
 
 
 # -- close() -----------------------------------------------------------------
@@ -753,7 +811,7 @@ async def test_who_cannot_be_accepted_is_out(error: Exception):
     with pytest.raises(WebSocketException):
         await manager.connect(peer.socket).__aenter__()
     assert len(manager) == 0
-    assert peer.sent == peer.hooked == []
+    assert peer.sent == []
 
 
 async def test_there_are_only_so_many_connections():
@@ -788,15 +846,6 @@ async def test_a_user_has_only_so_many_connections():
         async with handled(manager, Peer(), user="ada") as three:
             assert manager.of("ada") == (two, three)
     assert manager.stats().users == 0
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"max_messages": 0}, {"close_timeout": -1.0}, {"when_full": "wait"}],
-)
-def test_a_manager_has_limits(options: dict[str, Any]):
-    with pytest.raises(ValueError, match="expected limits above 0"):
-        ConnectionManager(**options)
 
 
 async def test_what_a_manager_holds_can_be_read():
