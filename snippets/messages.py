@@ -23,7 +23,6 @@ Needs: litestar (with which msgspec and typing_extensions come),
 `subprotocols.py` and `closing.py`.
 """
 
-import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -356,7 +355,6 @@ async def converse(
                 said = Ack(message.ref)
         if said is not None:
             await socket.send_message(said)
-        await asyncio.sleep(0)  # much may have come at once; others have turns
 
 
 def _envelope(error: WebSocketException) -> Error | None:

@@ -426,27 +426,6 @@ async def test_an_unexpected_error_is_for_the_log_and_the_connection_lives(
         assert isinstance(record.exc_info[1], KeyError)
 
 
-async def test_all_others_have_their_turn_between_two_messages():
-    """Messages: who sends much at once does not make the others wait."""
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    seen: list[int] = []
-
-    async def note(message: ClientMessage) -> None:
-        seen.append(turns)
-
-    taking_turns = asyncio.create_task(other())
-    await converse(Script(*[Ping()] * 10), note)
-    taking_turns.cancel()
-    assert seen == [*range(10)]
-
-
 async def test_being_cancelled_is_no_error_to_be_answered():
     async def cancelled(message: ClientMessage) -> None:
         raise asyncio.CancelledError
