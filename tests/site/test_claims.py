@@ -20,6 +20,8 @@ CHAPTERS = (
     "pushing_and_receiving",
     "websocket_class",
     "message_contract",
+    "connection_manager",
+    "rooms",
 )
 
 

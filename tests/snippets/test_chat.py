@@ -13,6 +13,7 @@ from litestar.static_files import create_static_files_router
 from playwright.async_api import (
     Browser,
     FrameLocator,
+    Locator,
     Page,
     async_playwright,
     expect,
@@ -25,6 +26,7 @@ from system import (
     listeners,
     message_contract,
     pushing_and_receiving,
+    rooms,
     streams,
     transport_modes,
 )
@@ -85,6 +87,10 @@ async def say(pane: FrameLocator, text: str) -> None:
     await box.press("Enter")
 
 
+async def press(pane: FrameLocator, button: str) -> None:
+    await pane.get_by_role("button", name=button, exact=True).click()
+
+
 async def reads(pane: FrameLocator, *lines: str) -> None:
     """Expect these to be the last lines of the log."""
     entries = pane.get_by_role("log").locator("p")
@@ -100,6 +106,7 @@ async def reads(pane: FrameLocator, *lines: str) -> None:
         transport_modes.create_app,
         pushing_and_receiving.create_app,
         message_contract.create_app,
+        rooms.create_app,
     ],
     ids=[
         "listeners",
@@ -107,6 +114,7 @@ async def reads(pane: FrameLocator, *lines: str) -> None:
         "transport_modes",
         "pushing_and_receiving",
         "message_contract",
+        "rooms",
     ],
 )
 async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
@@ -123,10 +131,10 @@ async def test_two_people_talk(create_app: Callable[[], Any], page: Page):
         await expect(bob.locator(".own")).to_have_text("Bob<b>Yes</b>, please")
         drawn = frames.locator("svg")
         await expect(drawn).to_contain_text("please")
-        await bob.get_by_role("button", name="Leave").click()
+        await press(bob, "Leave")
         await reads(bob, "You left.")
         await expect(drawn).to_contain_text("disconnect 1000")
-        await bob.get_by_role("button", name="Join again").click()
+        await press(bob, "Join again")
         await reads(bob, "You left.", "You are here.")
 
 
@@ -136,7 +144,7 @@ async def test_it_shows_who_is_here_as_far_as_it_is_told(page: Page):
         for pane in (ada, bob):
             here = pane.get_by_role("status")
             await expect(here).to_have_text("Here: Ada, Bob")
-        await bob.get_by_role("button", name="Leave").click()
+        await press(bob, "Leave")
         await expect(ada.get_by_role("status")).to_have_text("Here: Ada")
         await expect(bob.get_by_role("status")).to_be_empty()
         await reads(ada, "You are here.")  # the line is enough
@@ -156,6 +164,108 @@ async def test_what_breaks_the_contract_is_told_and_others_hear_nothing(
         await reads(ada, "You are here.", f"Not sent: {why}")
         await say(ada, "tea?")
         await reads(bob, "You are here.", "Adatea?")
+
+
+def radio(pane: FrameLocator, name: str) -> Locator:
+    return pane.get_by_role("radio", name=name, exact=True)
+
+
+async def enter(pane: FrameLocator, room: str) -> None:
+    """Ask to join a room."""
+    box = pane.get_by_role("textbox", name="Another room")
+    await box.fill(room)
+    await box.press("Enter")
+
+
+async def test_rooms_are_joined_shown_and_left(page: Page):
+    async with chatting(page, rooms.create_app(), "ada", "bob") as shown:
+        ada, bob, _ = shown
+        for pane in (ada, bob):
+            await expect(radio(pane, "lobby")).to_be_checked()
+            await enter(pane, "tea")
+            await expect(radio(pane, "tea")).to_be_checked()
+            await expect(radio(pane, "lobby")).not_to_be_checked()
+            box = pane.get_by_role("textbox", name="Message")
+            await expect(box).to_be_focused()
+        for pane in (ada, bob):
+            here = pane.get_by_role("status")
+            await expect(here).to_have_text("In tea: ada, bob")
+        await expect(bob.get_by_role("log")).to_have_accessible_name(
+            "Messages in tea"
+        )
+        await say(ada, "milk?")
+        await reads(bob, "adamilk?")
+        await radio(bob, "lobby").check()
+        await reads(bob, "You are here.")
+        await say(ada, "sugar?")
+        await say(ada, "no?")
+        await radio(bob, "tea (2 new)").check()
+        await reads(bob, "adamilk?", "adasugar?", "adano?")
+        await press(bob, "Leave tea")
+        await expect(radio(bob, "lobby")).to_be_checked()
+        await expect(bob.get_by_role("radio")).to_have_count(1)
+        await expect(ada.get_by_role("status")).to_have_text("In tea: ada")
+        await say(bob, "enough tea")
+        await radio(ada, "lobby (1 new)").check()
+        await reads(ada, "You are here.", "bobenough tea")
+
+
+async def test_rooms_are_switched_with_the_keyboard(page: Page):
+    async with chatting(page, rooms.create_app(), "ada") as (ada, _):
+        await enter(ada, "tea")
+        await expect(radio(ada, "tea")).to_be_checked()
+        await page.keyboard.press("Shift+Tab")  # from the message to the log
+        await expect(ada.get_by_role("log")).to_be_focused()
+        for _ in range(4):  # what is left of "join" and "leave", and back
+            await page.keyboard.press("Shift+Tab")
+        await expect(radio(ada, "tea")).to_be_focused()
+        await page.keyboard.press("ArrowUp")
+        await expect(radio(ada, "lobby")).to_be_focused()
+        await expect(radio(ada, "lobby")).to_be_checked()
+        await reads(ada, "You are here.")
+
+
+async def test_what_may_not_be_joined_is_told(page: Page):
+    async with chatting(page, rooms.create_app(), "ada") as (ada, _):
+        await expect(radio(ada, "lobby")).to_be_checked()
+        await enter(ada, "private-bob")
+        why = "Not joined: you may not join this room"
+        await reads(ada, "You are here.", why)
+        await enter(ada, "Tea!")
+        name = ada.get_by_role("log").locator("p").last
+        await expect(name).to_contain_text("Not joined: a room's name has 1")
+        await expect(ada.get_by_role("radio")).to_have_count(1)
+        await expect(ada.get_by_role("textbox", name="Message")).to_be_empty()
+        await enter(ada, "lobby")  # in which she is
+        await expect(radio(ada, "lobby")).to_be_checked()
+        await expect(ada.get_by_role("radio")).to_have_count(1)
+
+
+async def test_who_is_in_no_room_is_still_connected(page: Page):
+    async with chatting(page, rooms.create_app(), "ada") as (ada, _):
+        await press(ada, "Leave lobby")
+        await expect(ada.get_by_role("radio")).to_have_count(0)
+        await expect(ada.get_by_role("status")).to_be_empty()
+        await say(ada, "anybody?")
+        why = "Not sent: join the room before you speak in it"
+        await reads(ada, "You are here.", why)
+        await enter(ada, "tea")
+        await expect(radio(ada, "tea")).to_be_checked()
+        await say(ada, "tea?")
+        await reads(ada, why, "adatea?")
+
+
+async def test_rooms_end_with_the_connection(page: Page):
+    async with chatting(page, rooms.create_app(), "ada") as (ada, _):
+        await enter(ada, "tea")
+        await expect(radio(ada, "tea")).to_be_checked()
+        await press(ada, "Leave")
+        await reads(ada, "You left.")
+        await expect(ada.get_by_role("region", name="Rooms")).to_be_hidden()
+        await press(ada, "Join again")
+        await expect(radio(ada, "lobby")).to_be_checked()
+        await expect(ada.get_by_role("radio")).to_have_count(1)
+        await reads(ada, "You left.", "You are here.")
 
 
 @websocket("/chat/Ann")
@@ -239,17 +349,22 @@ async def test_a_name_is_asked_for_and_endings_are_in_plain_words(page: Page):
 async def test_the_page_is_accessible_and_narrow(scheme: Any, page: Page):
     await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": 300, "height": 480})
-    live = await panes(pushing_and_receiving.create_app(), Pane(PAGE))
+    live = await panes(rooms.create_app(), Pane(PAGE))
     await page.goto(f"{live.url}/index.html#Ann")
     box = page.get_by_role("textbox", name="Message")
     await box.fill("supercalifragilisticexpialidocious" * 3)
     await box.press("Enter")
     await expect(page.locator(".own")).to_be_visible()
-    await expect(page.get_by_role("status")).to_have_text("Here: Ann")
+    await expect(page.get_by_role("status")).to_have_text("In lobby: Ann")
+    more = page.get_by_role("textbox", name="Another room")
+    for room in ("tea", "supercalifragilisticexpialidocious-room"):
+        await more.fill(room)
+        await more.press("Enter")
+        await expect(page.get_by_role("radio", name=room)).to_be_checked()
     for button in ("Leave", "Join again"):
         assert await page.locator("html").evaluate(OVERFLOW) == 0
         results = await Axe().run(page)
         found = results.response["violations"]
         assert [violation["id"] for violation in found] == []
-        await page.get_by_role("button", name=button).click()
+        await page.get_by_role("button", name=button, exact=True).click()
     await live.close()
