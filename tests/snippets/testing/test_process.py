@@ -296,9 +296,9 @@ async def test_a_listener_for_everybody_is_refused():
 # -- ending ------------------------------------------------------------------
 
 
-async def test_sigterm_ends_it_in_peace():
+async def test_sigterm_ends_it_in_peace_and_in_time():
     async with process(f"{HERE}:create_app") as server:
-        async with server.connect("/echo") as ws:
+        async with server.connect("/stubborn") as ws:
             ended = await server.stop()
             async for _ in ws:
                 pass
