@@ -116,6 +116,14 @@ def saying(*parts: bytes) -> Script:
     return script
 
 
+def abort(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a RST."""
+    line = writer.get_extra_info("socket")
+    linger = struct.pack("ii", 1, 0)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
 def plain(opcode: int, payload: bytes = b"", **bits: Any) -> bytes:
     return frame(opcode, payload, masked=False, **bits)
 
@@ -234,6 +242,44 @@ async def test_closing_waits_for_the_answer(server: Server):
         await client.close(4002, "bye")
         assert client.closed is not None
         assert client.closed.code == 4002
+
+
+async def test_an_answer_is_not_answered():
+    heard = []
+
+    async def script(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(ACCEPTED)
+        heard.append(await reader.readexactly(8))
+        writer.write(plain(Opcode.CLOSE, b"\x03\xe8"))
+        writer.write_eof()
+        heard.append(await reader.read())
+
+    async with scripted(script) as server, raw(server) as client:
+        await client.close()
+    assert heard[0][:2] == b"\x88\x82"
+    assert heard[1] == b""
+
+
+async def test_a_close_that_cannot_be_answered_is_heard_all_the_same():
+    gone = asyncio.Event()
+
+    async def script(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(ACCEPTED)
+        await reader.readexactly(7)
+        writer.write(plain(Opcode.CLOSE, b"\x0f\xa0"))
+        abort(writer)
+        gone.set()
+
+    async with scripted(script) as server, raw(server) as client:
+        await client.send("x")
+        await gone.wait()
+        await asyncio.sleep(0)
+        assert await client.resume() == []
+        assert str(client.closed) == "4000"
 
 
 async def test_closing_what_the_server_has_closed(server: Server):
@@ -404,7 +450,8 @@ class Ending(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.write(ACCEPTED + plain(1, b"unread"))
+        self.transport = transport
+        transport.write(ACCEPTED)
 
     def eof_received(self) -> None:
         self.eof = True
@@ -420,6 +467,7 @@ async def ending(leave: Callable[[Raw], None]) -> tuple[bool, object]:
     listening = await loop.create_server(lambda: ended, "127.0.0.1", 0)
     server = Server(listening.sockets[0].getsockname()[1], [])
     async with listening, raw(server) as client:
+        ended.transport.write(plain(1, b"unread"))
         leave(client)
         assert str(client.closed) == "1006"
         async with asyncio.timeout(5):
@@ -473,10 +521,7 @@ async def test_a_server_that_is_gone_closed_the_connection():
     ) -> None:
         writer.write(ACCEPTED)
         await reader.readexactly(7)
-        line = writer.get_extra_info("socket")
-        linger = struct.pack("ii", 1, 0)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
+        abort(writer)
 
     async with scripted(script) as server, raw(server) as client:
         await client.send("x")
