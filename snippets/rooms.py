@@ -264,7 +264,9 @@ class Rooms:
         self, room: str, changes: dict[Hashable, float], due: float
     ) -> None:
         self._changes[room] = changes
-        asyncio.get_running_loop().call_at(due, self._tell, room, due)
+        loop = asyncio.get_running_loop()
+        wait = max(0, due - loop.time())  # a loop may be late
+        loop.call_later(wait, self._tell, room, due)
 
     def _tell(self, room: str, now: float) -> None:
         changes = self._changes.pop(room)

@@ -557,6 +557,28 @@ async def test_who_stays_away_is_announced_within_twice_the_time():
     assert 0.1 <= house.announced[1][0] - come <= 0.2
 
 
+async def test_a_loop_that_is_late_announces_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    house = House()
+    loop: Any = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def not_in_the_past(when: float, *more: Any, **context: Any) -> Any:
+        if when < loop.time():  # as in a browser tab
+            raise ValueError("Can't schedule in the past")
+        return call_at(when, *more, **context)
+
+    async with house.visit("ada", "bob") as [ada, bob]:
+        monkeypatch.setattr(loop, "call_at", not_in_the_past)
+        await house.rooms.join(ada.connection, "tea")
+        await asyncio.sleep(0.05)
+        await house.rooms.join(bob.connection, "tea")
+        loop.idle.skipped += 1  # somebody computes, without an await
+        await asyncio.sleep(1)
+        assert house.news == [("tea", "ada", ""), ("tea", "bob", "")]
+
+
 async def test_another_connection_does_not_hide_a_person():
     house = House()
     async with house.visit("ada", "ada") as [ada, other]:
