@@ -20,6 +20,7 @@ from playwright.sync_api import (
     Browser,
     Page as BrowserPage,
     ViewportSize,
+    expect,
     sync_playwright,
 )
 
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
+expect.set_options(timeout=20_000)  # on a machine with other things to do
 
 
 @dataclass(frozen=True)
