@@ -1,7 +1,8 @@
 """What tests and chapters share.
 
 What runs in process is here. The real server is in `snippets.testing.server`,
-the comparison of clients in `snippets.testing.witnesses`.
+one in a process of its own in `process`, the comparison of clients in
+`witnesses`, and clients that misbehave in `faults`.
 """
 
 from .client import Client, Closed, Refused
