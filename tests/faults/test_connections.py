@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import pairwise
 from operator import gt
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from litestar import Litestar, WebSocket, websocket
@@ -47,7 +47,7 @@ class Hall:
     def __init__(self, **options: Any) -> None:
         self.manager = ConnectionManager(**options)
         self.act: Callable[[Connection, str], Awaitable[None]] = self.say
-        self.handlers: set[asyncio.Task[Any] | None] = set()
+        self.handlers: set[asyncio.Task[None]] = set()
         self.notes: list[int] = []
         self.app = Litestar(
             [websocket("/")(self.hall), websocket("/{user:str}")(self.home)],
@@ -65,18 +65,15 @@ class Hall:
         await self.handle(socket, socket.path_params["user"])
 
     async def handle(self, socket: Socket, user: str | None) -> None:
-        self.handlers.add(asyncio.current_task())
-        try:
-            async with self.manager.connect(socket, user=user) as connection:
-                connection.at_end(
-                    lambda _: self.notes.append(len(self.manager))
-                )
-                async for text in socket.iter_data("text"):
-                    if text == "return":
-                        break
-                    await self.act(connection, text)
-        finally:
-            self.handlers.discard(asyncio.current_task())
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self.handlers.add(task)
+        task.add_done_callback(self.handlers.discard)
+        async with self.manager.connect(socket, user=user) as connection:
+            connection.at_end(lambda _: self.notes.append(len(self.manager)))
+            async for text in socket.iter_data("text"):
+                if text == "return":
+                    break
+                await self.act(connection, text)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is true of the server."""
@@ -264,9 +261,18 @@ async def test_a_dead_line_is_noticed(serving: Serving):
 # -- in a process of its own -------------------------------------------------
 
 
-def create_app() -> Litestar:
-    """Make the app of another process."""
-    hall = Hall(send_timeout=0.2, close_timeout=0.2, max_bytes=2**30)
+def hasty() -> Litestar:
+    """Make the app of another process, in which nobody may be slow."""
+    return of(Hall(send_timeout=0.2, close_timeout=0.2))
+
+
+def patient() -> Litestar:
+    """Make the app of another process, which waits for a minute."""
+    return of(Hall(send_timeout=60, max_bytes=2**30))
+
+
+def of(hall: Hall) -> Litestar:
+    """Keep the hall where `census()` finds it."""
     hall.app.state.hall = hall
     return hall.app
 
@@ -296,7 +302,7 @@ async def fall_to(counted: tuple[int, int, int, int], census: Census) -> None:
 async def test_nothing_is_left_of_who_does_not_read(ws: str):
     """Connection: handler, task and descriptor of a stalled client go."""
     listener = listen("127.0.0.1", 0, user_timeout=0.3)
-    app = f"{__name__}:create_app"
+    app = f"{__name__}:hasty"
     async with (
         process(app, listener=listener, ws=ws) as server,
         server.connect() as sender,
@@ -307,7 +313,7 @@ async def test_nothing_is_left_of_who_does_not_read(ws: str):
         async with stalled(server):
             await sender.send("hello")
             await sender.receive()
-            while (await server.call(census))[1] < STUCK:
+            while (await server.call(census))[0] > before[0]:
                 await sender.send("piece")
                 await sender.receive()
             await fall_to(before, lambda: server.call(census))
@@ -317,7 +323,7 @@ async def test_nothing_is_left_of_who_does_not_read(ws: str):
 
 async def test_a_server_stops_in_time(ws: str):
     """Connection: a server stops in time, also if a client does not read."""
-    app = f"{__name__}:create_app"
+    app = f"{__name__}:patient"
     async with (
         process(app, ws=ws, timeout_graceful_shutdown=1) as server,
         stalled(server),
@@ -448,6 +454,30 @@ async def test_a_handler_that_never_receives_ends(serving: Serving):
         assert str(client.closed) == "1013 'wake up'"
         await hall.empty()
         assert server.log == []
+
+
+async def test_a_failure_does_not_wait_for_who_takes_nothing(
+    serving: Serving,
+):
+    """Connection: a block that failed ends in time, its close included."""
+    hall = Hall(send_timeout=1, max_bytes=2**30)
+    loop = asyncio.get_running_loop()
+    hall.act = obey
+    async with serving(hall.app) as server, stalled(server) as client:
+        await hall.until(lambda: len(hall.manager) == 1)
+        (connection,) = hall.manager
+        while hall.manager.stats().queued < STUCK:
+            connection.send(PIECE)
+            await asyncio.sleep(0)
+        connection.send(PIECE * 64)
+        while connection._sending_since is not None:
+            await client.receive()
+        # Nothing waits any more, but the next that is sent would.
+        began = loop.time()
+        await client.send("fail")
+        await hall.until(lambda: not hall.handlers)
+        assert 0.9 < loop.time() - began < 3
+        assert len(hall.manager) == 0
 
 
 async def test_a_failure_is_told_to_nobody_else(serving: Serving):
