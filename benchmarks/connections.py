@@ -1,12 +1,11 @@
 """What it costs to send one message to many, our way and others.
 
-Run it on a quiet machine with `python benchmarks/connections.py`; it takes
-twenty minutes, and writes `benchmarks/results/connections.json`, the tables
-of it and the plots for the site. `--tables` makes these from what is stored.
+Run it on a quiet machine with `python benchmarks/connections.py`; it writes
+`benchmarks/results/connections.json`, and the tables and plots of it for the
+site. `--tables` makes these from what is stored.
 
-While you work on the code, `--only floor,ours --rounds 21`
-prints the fan-out alone, and stores nothing; the first of the ways is what
-the others are compared with.
+While you work on the code, `--only floor,ours` prints the fan-out alone, and
+stores nothing; the first of the ways is what the others are compared with.
 """
 
 import argparse
@@ -39,14 +38,14 @@ from fanout_tables import goals, tables
 RESULTS = Path(__file__).parent / "results"
 CURVES = ("floor", "ours", "websockets", "channels", "loop")
 TURNS = (1, 2, 4, 8, 16, 32)
-MEMBERS = (10, 30, 100, 300, 1_000, 2_000)
+MEMBERS = (10, 50, 200, 800, 2_000)
 SIZES = (16, 128, 1_024, 8_192, 65_536)
 ROOMS = (1, 10, 100, 1_000, 10_000)
-FRAMES = 40_000
+FRAMES = 30_000
 """How many frames a point of a curve has in each round."""
 AT_ONCE = 2**18
 """How many bytes a publisher of large messages publishes in one turn."""
-STALLED = Load(members=102, messages=1_000, size=8_192, stalled=2)
+STALLED = Load(members=102, messages=600, size=8_192, stalled=2)
 HOARDED = Load(members=20, messages=1_500, size=8_192)
 
 
@@ -100,8 +99,7 @@ def curve(loads: dict[int, Load], count: int) -> dict[str, dict[str, float]]:
 
 def turns(count: int) -> dict[str, Any]:
     """What it costs to publish few messages at a time."""
-    messages = FRAMES // Load().members
-    loads = {turn: Load(messages=messages, turn=turn) for turn in TURNS}
+    loads = {turn: Load(messages=64, turn=turn) for turn in TURNS}
     return curve(loads, count)
 
 
@@ -277,6 +275,7 @@ def main() -> None:
             if name == "fan-out":
                 found["rounds"] = args.rounds or count
                 found["messages"] = Load().messages
+                found["load"] = round(os.getloadavg()[1], 1)
             text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
             path.write_text(text, encoding="utf-8")
     for name, text in (tables(found) | plots(found)).items():

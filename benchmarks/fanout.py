@@ -175,6 +175,9 @@ def rounds(
 
     Returns:
         For each name the figures of all rounds.
+
+    Raises:
+        RuntimeError: Not all frames arrived, so that nothing is measured.
     """
     found: dict[str, list[Figures]] = {name: [] for name in cases}
     with ExitStack() as stack:
@@ -183,10 +186,14 @@ def rounds(
             if (same := (way, load.serving)) not in pairs:
                 pairs[same] = stack.enter_context(connected(way, load))
                 few = max(load.rooms, min(load.messages, 2 * load.turn))
+                few -= few % load.rooms
                 fan_out(pairs[same], replace(load, messages=few))  # warm up
         for _ in range(count):
             for name, (way, load) in cases.items():
-                found[name].append(fan_out(pairs[way, load.serving], load))
+                figures = fan_out(pairs[way, load.serving], load)
+                if figures["arrived"] < 0.999:
+                    raise RuntimeError(f"{name}: {figures}, {load}")
+                found[name].append(figures)
     return found
 
 

@@ -39,7 +39,7 @@ class Clients:
             client.sendall(REQUEST % (DEFLATE if deflate else b""))
             answer = b""
             while not answer.endswith(b"\r\n\r\n"):
-                answer += client.recv(1)
+                answer += client.recv(4096)
             assert answer.startswith(b"HTTP/1.1 101"), answer
             client.setblocking(False)
             self.sockets.append(client)

@@ -143,6 +143,19 @@ def test_a_snippet_that_is_measured_shows_its_figures(site: Site):
         assert row.rpartition("×")[2].strip() in stored
 
 
+def test_the_costs_of_fan_out_are_those_that_are_stored(site: Site):
+    page = next(page for page in site.pages if page.path == "benchmarks/")
+    results = ROOT / "benchmarks/results"
+    stored = json.loads((results / "connections.json").read_text("utf-8"))
+    table = page.soup.select_one("article table")
+    assert table is not None
+    assert [
+        row.select("td")[1].get_text() for row in table.select("tbody tr")
+    ] == [f"{way['cpu']:.2f}\xa0µs" for way in stored["fan-out"].values()]
+    plots = page.soup.select("figure.plot svg[aria-label]")
+    assert len(plots) == len([*results.glob("connections-*.svg")])
+
+
 @pytest.mark.parametrize("asset", ["assets/favicon.svg", "assets/site.css"])
 def test_no_asset_names_another_host(site: Site, asset: str):
     text = (site.folder / asset).read_text()
