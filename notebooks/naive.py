@@ -5,7 +5,8 @@ They are no part of the snippets. `snippets/connections.py` is what to copy.
 
 import asyncio
 import linecache
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -131,3 +132,114 @@ def standing() -> str:
             coroutine = getattr(coroutine, "cr_await", None)
         lines.append(line.strip())
     return "\n".join(sorted(filter(None, lines)))
+
+
+class Peer:
+    """A client and its server, made of the two functions of ASGI.
+
+    Args:
+        app: The app.
+        name: Of the client, also in the header `name`.
+        log: Called with all that happens to it.
+
+    Attributes:
+        heard: The texts that it got.
+        closes: The codes with which it was closed.
+        reads: Whether the client takes what the app sends.
+    """
+
+    def __init__(
+        self, app: Litestar, name: str, log: Callable[[str], None]
+    ) -> None:
+        self.name = name
+        self.heard: list[str] = []
+        self.closes: list[int] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self._app: Any = app
+        self._log = log
+        self._gone = False
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._inbox.put_nowait({"type": "websocket.connect"})
+
+    async def run(self) -> None:
+        """Run the app for this connection, as a server does."""
+        scope = {
+            "type": "websocket",
+            "asgi": {"version": "3.0"},
+            "scheme": "ws",
+            "http_version": "1.1",
+            "path": "/chat",
+            "raw_path": b"/chat",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"name", self.name.encode())],
+            "subprotocols": [],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "state": {},
+            "extensions": {},
+        }
+        with suppress(OSError, RuntimeError):  # which a server logs, at most
+            await self._app(scope, self._inbox.get, self._send)
+
+    async def _send(self, message: Any) -> None:
+        await asyncio.sleep(0)
+        if message["type"] == "websocket.accept":
+            self._log(f"{self.name} comes")
+            return
+        await self.reads.wait()
+        if self._gone:
+            raise OSError("the client has gone")
+        if self.closes:  # Litestar's own close, after a bug
+            assert message["type"] == "websocket.close", "sent after the close"
+            raise RuntimeError("a close after a close")
+        if message["type"] == "websocket.send":
+            self.heard.append(message["text"])
+            self._log(f"{self.name} hears {message['text']}")
+        else:
+            self.closes.append(message["code"])
+            self._log(f"{self.name} is closed: {message['code']}")
+            self.leave(message["code"])
+
+    def say(self, text: str) -> None:
+        """Send a text."""
+        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
+
+    def leave(self, code: int = 1001) -> None:
+        """Close the connection, once all that was said has been read."""
+        left = {"type": "websocket.disconnect", "code": code}
+        self._inbox.put_nowait(left)
+
+    def vanish(self) -> None:
+        """Be gone, without a word."""
+        self._log(f"{self.name} vanishes")
+        self._gone = True
+        self.reads.set()
+        self.leave(1006)
+
+
+async def three(app: Litestar, log: Callable[[str], None]) -> None:
+    """Ada and Bob are here, Ada says something, and Eve comes.
+
+    Args:
+        app: A chat at `/chat`.
+        log: Called with all that happens.
+
+    Raises:
+        AssertionError: Somebody is thrown out.
+    """
+    peers = [Peer(app, name, log) for name in ("ada", "bob", "eve")]
+    ada, bob, eve = peers
+    async with asyncio.TaskGroup() as tasks:
+        for peer in (ada, bob):
+            tasks.create_task(peer.run())
+        await asyncio.sleep(1)
+        log("ada says tea?")
+        ada.say("tea?")
+        tasks.create_task(eve.run())
+        await asyncio.sleep(1)
+        for peer in peers:
+            peer.leave()
+    for peer in peers:
+        assert not peer.closes or 1000 in peer.closes, f"{peer.name} is out"
