@@ -205,7 +205,8 @@ class Connection:
             self._bytes -= outbox.popleft().size
         outbox.append(frame)
         self._bytes += frame.size
-        self._wake()
+        if self._idle is not None:
+            self._wake()
         return True
 
     def _count_drop(self) -> None:
