@@ -306,7 +306,7 @@ async def flooding(stage: Stage) -> None:
     """Eve sends as fast as she can."""
     async with stage.enter() as eve:
         reading = asyncio.create_task(_read(eve))
-        await flood(eve, '{"type": "say", "text": "buy tea"}', 100)
+        await flood(eve, '{"type": "say", "text": "buy tea"}', 80)
         await stage.tell("what was that?")
         reading.cancel()
 
@@ -452,7 +452,7 @@ async def survival(
     Returns:
         The table.
     """
-    few = asyncio.Semaphore(8)  # more would keep each other waiting
+    few = asyncio.Semaphore(4)  # more would keep each other waiting
 
     async def one(fault: str, snippet: str) -> list[str]:
         chat = SNIPPETS[snippet]()

@@ -22,6 +22,7 @@ CHAPTERS = (
     "message_contract",
     "connection_manager",
     "rooms",
+    "error_handling",
 )
 
 
