@@ -108,7 +108,7 @@ class Connection:
         self.over = False
         self._manager = manager
         self._format = format
-        self._send = socket.send  # before `lifecycle` puts itself around it
+        self._send = socket.send  # without `lifecycle`: one call less a frame
         self._loop = asyncio.get_running_loop()
         self._outbox: deque[_Frame] = deque()
         self._bytes = 0
@@ -253,7 +253,7 @@ class Connection:
         self._timer = self._loop.call_later(seconds, then)
 
     def _give_up(self) -> None:
-        """Cancel whatever still waits for the client."""
+        """Cancel the writer and the block, whatever they wait for."""
         self._given_up = True
         for task in (self._writer, self._block):
             if task is not None:
@@ -263,14 +263,16 @@ class Connection:
     async def _open(self) -> AsyncGenerator[None]:
         """Write while the block lasts; the socket has been accepted."""
         block = self._block = cast("asyncio.Task[Any]", asyncio.current_task())
-        cancelled = block.cancelling()
+        cancels_before = block.cancelling()
         self._writer = writer = self._loop.create_task(self._write())
-        if self.over:  # while it was accepted
+        if self.over:  # since before it was accepted
             self._set_timer(self._manager.close_timeout, self._give_up)
         receive = self.socket.receive
 
         async def receive_last() -> Any:
-            await asyncio.sleep(0)  # the writers go first
+            # The writers go first: many messages may be here already, and a
+            # handler that is never made to wait would fill all outboxes.
+            await asyncio.sleep(0)
             return await receive()
 
         self.socket.receive = receive_last
@@ -279,24 +281,25 @@ class Connection:
             yield
             goodbye, flush = (CloseCode.NORMAL, ""), True
         except asyncio.CancelledError:
-            if not self._given_up or block.cancelling() > cancelled + 1:
-                raise  # not by us, or not by us alone
+            cancels = block.cancelling() - cancels_before
+            if not self._given_up or cancels > 1:
+                raise  # not by `_give_up`, or not by it alone
         except Exception:
             flush = True  # and Litestar says goodbye
             raise
         finally:
             self._block = None
             if self._given_up:
-                block.uncancel()
+                block.uncancel()  # what `_give_up` did
             # Nobody waits for a client that has gone.
             flush &= self.socket.connection_state != "disconnect"
             if self._end(goodbye, flush=flush) and not flush:
-                writer.cancel()
+                writer.cancel()  # if it ended before, it may say goodbye
             try:
                 with anyio.CancelScope(shield=True):
                     await asyncio.wait((writer,))
             finally:
-                writer.cancel()  # if this has been cancelled, too
+                writer.cancel()  # if this wait has been cancelled
                 if self._given_up:
                     # No close frame gets through, and nobody need wait.
                     cast("dict[str, object]", self.socket.scope)[CLOSED] = True
@@ -319,7 +322,7 @@ class Connection:
                 self._idle = self._loop.create_future()
                 await self._idle
         except (WebSocketDisconnect, OSError, RuntimeError):
-            self._end(None)  # gone, or closed without us
+            self._end(None)  # gone, or closed by another: RuntimeError
         except Exception:
             logger.exception("connection %s: cannot send", self.id)
             self._end((CloseCode.INTERNAL_ERROR, "internal error"))
@@ -376,7 +379,7 @@ class ConnectionManager:
         self._connections: dict[Connection, None] = {}
         self._users: dict[Hashable, dict[Connection, None]] = {}
         self._due: deque[tuple[Callback, Connection]] = deque()
-        self._busy = False
+        self._held = False
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -450,7 +453,8 @@ class ConnectionManager:
                 logger.exception(
                     "connection %s failed", connection.id, exc_info=cause
                 )
-            # Litestar sends the close frame, and might wait for ever.
+            # Litestar sends the close frame, and would wait for ever for a
+            # client that takes nothing. So this task has to end in time.
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             timer = connection._loop.call_later(self.send_timeout, task.cancel)
             task.add_done_callback(lambda _: timer.cancel())
@@ -487,12 +491,14 @@ class ConnectionManager:
         """
         everyone = self._connections if to is None else to
         members = [each for each in everyone if each not in exclude]
-        forms = {each._format for each in members}
-        frames = {form: _frame(form, message, key) for form in forms}
-        busy, self._busy = self._busy, True
-        taken = [each._put(frames[each._format]) for each in members]
-        self._busy = busy
-        self._settle()
+        formats = {id(each._format): each._format for each in members}
+        frames = {n: _frame(f, message, key) for n, f in formats.items()}
+        held, self._held = self._held, True
+        try:
+            taken = [each._put(frames[id(each._format)]) for each in members]
+        finally:
+            self._held = held
+            self._settle()
         return sum(taken)
 
     def stats(self) -> Stats:
@@ -516,15 +522,15 @@ class ConnectionManager:
         Never in the middle of a broadcast: what is called may broadcast, too,
         and some would get that first.
         """
-        while self._due and not self._busy:
+        while self._due and not self._held:
             callback, connection = self._due.popleft()
-            self._busy = True
+            self._held = True
             try:
                 callback(connection)
             except Exception:
                 logger.exception("connection %s: at its end", connection.id)
             finally:
-                self._busy = False
+                self._held = False
 
 
 def _frame(form: Format[Any], message: object, key: Hashable) -> _Frame:
