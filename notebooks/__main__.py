@@ -45,7 +45,7 @@ _NO_PANES = (
 )
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _NEVER = {
-    "a path of a machine": rf"({_HERE})\b|/(home|Users)/\w|\b[A-Z]:\\{2,}\w"
+    "a path of a machine": rf"({_HERE})\b|/(home|Users)/\w|\b[A-Z]:\\{{2,}}\w"
     r"|site-packages|ipykernel_\d",
     "an object's address": r"\b0x[0-9a-fA-F]{6,}",
 }
