@@ -181,7 +181,7 @@ def test_search_lands_on_the_section(
         box.press("End")  # the theme searches when a key comes up
         result = page.locator(f'.md-search-result a[href$="{path}#{anchor}"]')
         result.evaluate(UNFOLD)
-        result.press("Enter")
+        result.click()
         page.wait_for_url(lambda url, a=anchor: url.endswith(f"#{a}"))
         expect(page.locator(f"[id='{anchor}']")).to_be_in_viewport()
         box.fill("")

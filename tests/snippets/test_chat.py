@@ -282,10 +282,12 @@ async def test_what_the_server_does_not_take_is_not_lost(page: Page):
         box = ann.get_by_role("textbox", name="Message")
         await say(ann, "tea?")
         await reads(ann, "You are here.", "Not sent: No <b>!")
-        await expect(ann.get_by_role("log").locator(".note")).to_have_count(2)
+        notes = ann.get_by_role("log").locator(".note")
+        await expect(notes).to_have_count(2)
         await expect(box).to_have_value("tea?")
         await expect(box).to_be_focused()
         await box.press("Enter")
+        await expect(notes).to_have_count(3)
         await reads(ann, "Not sent: No <b>!", "Not sent: No <b>!")
 
 
