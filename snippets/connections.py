@@ -132,7 +132,7 @@ class Connection:
             Whether it was queued, and not dropped; False at the end.
 
         Raises:
-            TypeError: It cannot be encoded.
+            TypeError: It cannot be encoded; see `broadcast()`.
         """
         return self._manager.broadcast(message, to=(self,), key=key) == 1
 
@@ -168,7 +168,8 @@ class Connection:
         """Have a function called once, when the connection ends.
 
         It is called before the event loop runs anything else, however the
-        connection ends; at once if it has. What it raises is logged.
+        connection ends, but after a broadcast that is under way; at once if
+        it has ended. What it raises is logged.
 
         Args:
             callback: The function; adding it twice changes nothing.
@@ -487,15 +488,16 @@ class ConnectionManager:
             How many outboxes took it.
 
         Raises:
-            TypeError: It cannot be encoded. Nobody gets it.
+            TypeError: It cannot be encoded, and nobody gets it. For a number
+                that is too large for MessagePack it is an OverflowError.
         """
         everyone = self._connections if to is None else to
         members = [each for each in everyone if each not in exclude]
-        formats = {id(each._format): each._format for each in members}
-        frames = {n: _frame(f, message, key) for n, f in formats.items()}
+        formats = {each._format for each in members}
+        frames = {each: _frame(each, message, key) for each in formats}
         held, self._held = self._held, True
         try:
-            taken = [each._put(frames[id(each._format)]) for each in members]
+            taken = [each._put(frames[each._format]) for each in members]
         finally:
             self._held = held
             self._settle()
