@@ -110,13 +110,15 @@ def test_what_is_imported_from_where():
         assert not hasattr(litestar, name)
 
 
-def test_starlette_is_not_there():
+def test_starlette_is_not_used():
     """`WebSocketDisconnect` and `WebSocketState` come from Starlette
     → false: Litestar does not use it; see `litestar.exceptions`.
     """
     assert not any("starlette" in name for name in requires("litestar") or ())
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("starlette.websockets")
+    # It is here for a benchmark only, and what it raises is something else.
+    theirs = importlib.import_module("starlette.websockets")
+    assert not issubclass(theirs.WebSocketDisconnect, WebSocketDisconnect)
+    assert not issubclass(WebSocketDisconnect, theirs.WebSocketDisconnect)
     assert issubclass(WebSocketDisconnect, WebSocketException)
 
 
