@@ -385,7 +385,7 @@ async def play(
     stage = Stage(target or chat, chat)
     with _quiet():
         await stage.play(FAULTS[fault])
-    return stage.troubles
+    return sorted(stage.troubles)  # who times out first is chance
 
 
 @contextmanager
