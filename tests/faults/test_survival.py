@@ -20,7 +20,7 @@ HOSTS: dict[str, Any] = {
     "wsproto": partial(serve, ws="wsproto", **PLAIN),
 }
 
-NOBODY_HEARS = ["Bob hears nothing", "Ada hears nothing"]
+NOBODY_HEARS = ["Ada hears nothing", "Bob hears nothing"]
 ADA_CLOSED, UNTOLD = "Ada is closed, 4500", "Eve is not told"
 EVE_CLOSED, STAYS = "Eve is closed, 4500", "gone, but a member"
 ALL_HEAR = ["all hear all of it"]
@@ -35,16 +35,16 @@ WRONG = {
     "a flood": (ALL_HEAR, ALL_HEAR, ALL_HEAR),
     "64 KiB at once": (ALL_HEAR, ALL_HEAR, ALL_HEAR),
     "garbage": (
-        [EVE_CLOSED, ADA_CLOSED, STAYS],
+        [ADA_CLOSED, EVE_CLOSED, STAYS],
         [EVE_CLOSED, STAYS],
         [EVE_CLOSED, STAYS],
     ),
     "a bug in a handler": (
-        [EVE_CLOSED, ADA_CLOSED, STAYS],
+        [ADA_CLOSED, EVE_CLOSED, STAYS],
         [EVE_CLOSED, STAYS],
         [EVE_CLOSED, STAYS],
     ),
-    "a slow handler": ([UNTOLD, ADA_CLOSED, STAYS], [UNTOLD], [UNTOLD]),
+    "a slow handler": ([ADA_CLOSED, UNTOLD, STAYS], [UNTOLD], [UNTOLD]),
     "a join meanwhile": ([ADA_CLOSED, STAYS], [], []),
 }
 
