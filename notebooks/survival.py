@@ -12,12 +12,10 @@ It is no part of the snippets; chapter 11 and a test use it.
 
 import asyncio
 import json
-import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from litestar import Litestar, websocket
 
+from exercises import quiet
 from naive import Gather, GatherWithTimeout, SetAndLoop, create_app
 from snippets.closing import CloseCode
 from snippets.connections import Connection, ConnectionManager
@@ -383,22 +382,9 @@ async def play(
         told; nothing if all was well.
     """
     stage = Stage(target or chat, chat)
-    with _quiet():
+    with quiet():
         await stage.play(FAULTS[fault])
     return sorted(stage.troubles)  # who times out first is chance
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Leave out of the output what the modules log."""
-    logger = logging.getLogger("snippets")
-    before = logger.handlers, logger.propagate
-    nobody: list[logging.Handler] = [logging.NullHandler()]
-    logger.handlers, logger.propagate = nobody, False
-    try:
-        yield
-    finally:
-        logger.handlers, logger.propagate = before
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,8 +14,15 @@ awaits, such as `while True: pass`, cannot be stopped from here.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any
@@ -25,7 +32,28 @@ from snippets.testing.client import Closed, Refused
 from ._report import Code, Folded, Missed, Outcome, Report, described
 from ._trial import Mistake, Trial, is_cancelled
 
-__all__ = ["Exercise", "Mistake", "Mutant", "Report", "Trial", "source"]
+__all__ = [
+    "Exercise",
+    "Mistake",
+    "Mutant",
+    "Report",
+    "Trial",
+    "quiet",
+    "source",
+]
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Leave out of the output what the snippets log."""
+    logger = logging.getLogger("snippets")
+    before = logger.handlers, logger.propagate
+    nobody: list[logging.Handler] = [logging.NullHandler()]
+    logger.handlers, logger.propagate = nobody, False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before
 
 
 @dataclass(frozen=True)
@@ -79,7 +107,8 @@ class Exercise:
             trial = Trial(answer, timeout)
             try:
                 async with asyncio.timeout(10 * timeout):
-                    await check(trial)
+                    with quiet():
+                        await check(trial)
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled():
                     raise
