@@ -199,7 +199,8 @@ class Process(Server):
         """
         began = time.monotonic()
         with suppress(ProcessLookupError):  # it has ended already
-            self._child.send_signal(how)
+            # Not send_signal(), which may take the exit code for itself.
+            os.kill(self._child.pid, how)
         try:
             async with asyncio.timeout(timeout):
                 code = await self._child.wait()
