@@ -28,6 +28,19 @@ from snippets.testing.server import Server, serve
 Serving = Callable[..., AbstractAsyncContextManager[Server]]
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is true of a server, of which no event tells.
+
+    Raises:
+        TimeoutError: It is not true after 5 seconds and more.
+    """
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError
+
+
 @pytest.fixture(params=["websockets-sansio", "wsproto"])
 def ws(request: pytest.FixtureRequest) -> str:
     """The implementation that uvicorn uses."""

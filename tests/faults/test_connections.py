@@ -22,6 +22,8 @@ from snippets.testing.process import process
 from snippets.testing.server import Server
 from snippets.testing.wire import Raw, raw
 
+from .conftest import until
+
 Socket = WebSocket[Any, Any, Any]
 Serving = Callable[..., AbstractAsyncContextManager[Server]]
 PIECE = "x" * 64 * 1024
@@ -75,17 +77,9 @@ class Hall:
                     break
                 await self.act(connection, text)
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is true of the server."""
-        for _ in range(1000):
-            if condition():
-                return
-            await asyncio.sleep(0.005)
-        raise TimeoutError
-
     async def empty(self) -> None:
         """Wait until all handlers have ended, and see that all is left."""
-        await self.until(lambda: not self.handlers)
+        await until(lambda: not self.handlers)
         stats = self.manager.stats()
         assert (stats.connections, stats.users, stats.queued) == (0, 0, 0)
 
@@ -111,7 +105,7 @@ async def test_a_stalled_client_delays_nobody(serving: Serving):
             for _ in range(3)
         ]
         async with stalled(server):
-            await hall.until(lambda: len(hall.manager) == 4)
+            await until(lambda: len(hall.manager) == 4)
             stuck = await hall.fill(one)  # each is heard while it is stalled
             for number in range(50):
                 await one.send(str(number))
@@ -130,7 +124,7 @@ async def test_a_sender_never_waits(serving: Serving):
     """Connection: what is sent never waits for the client."""
     hall = Hall(max_messages=1000, max_bytes=2**30)
     async with serving(hall.app) as server, stalled(server) as client:
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         (connection,) = hall.manager
         for _ in range(200):  # ten times what the buffers hold
             assert connection.send(PIECE)
@@ -148,11 +142,11 @@ async def test_a_stalled_client_is_evicted_in_time(serving: Serving):
     loop = asyncio.get_running_loop()
     async with serving(hall.app) as server, server.connect() as sender:
         async with stalled(server):
-            await hall.until(lambda: len(hall.manager) == 2)
+            await until(lambda: len(hall.manager) == 2)
             await hall.fill(sender)
             began = loop.time()
-            await hall.until(lambda: len(hall.manager) == 1)
-            await hall.until(lambda: len(hall.handlers) == 1)
+            await until(lambda: len(hall.manager) == 1)
+            await until(lambda: len(hall.handlers) == 1)
             assert loop.time() - began < 1
             assert hall.manager.stats().queued == 0
         assert hall.manager.stats().evictions == {"send timed out": 1}
@@ -168,7 +162,7 @@ async def test_who_reads_again_learns_why(serving: Serving):
         server.connect() as sender,
         stalled(server) as client,
     ):
-        await hall.until(lambda: len(hall.manager) == 2)
+        await until(lambda: len(hall.manager) == 2)
 
         async def count(connection: Connection, text: str) -> None:
             hall.manager.broadcast([int(text), PIECE])
@@ -201,7 +195,7 @@ async def test_what_a_policy_drops_is_counted(
     """Connection: a policy that drops counts that, and the client stays."""
     hall = Hall(when_full=policy, max_messages=3)
     async with serving(hall.app) as server, stalled(server) as client:
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         (connection,) = hall.manager
         sent = 0
         while connection.dropped < 50:
@@ -235,10 +229,10 @@ async def test_who_has_gone_is_out(
             if (leave is reset)
             else leave(server)
         ):
-            await hall.until(lambda: len(hall.manager) == 2)
+            await until(lambda: len(hall.manager) == 2)
             if busy:
                 await hall.fill(sender)
-        await hall.until(lambda: len(hall.handlers) == 1)
+        await until(lambda: len(hall.handlers) == 1)
         assert len(hall.manager) == 1
     await hall.empty()
 
@@ -254,7 +248,7 @@ async def test_a_dead_line_is_noticed(serving: Serving):
         await client.send("hello")
         assert await client.receive_json() == "hello"
         client.cut()
-        await hall.until(lambda: not hall.handlers)
+        await until(lambda: not hall.handlers)
         assert len(hall.manager) == 0
 
 
@@ -403,7 +397,7 @@ async def test_every_ending_leaves_at_once_and_closes_once(
     hall = Hall()
     hall.act = obey
     async with serving(hall.app) as server, raw(server) as client:
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         (connection,) = hall.manager
         await act(connection, client)
         if client.closed is None:
@@ -464,7 +458,7 @@ async def test_a_failure_does_not_wait_for_who_takes_nothing(
     loop = asyncio.get_running_loop()
     hall.act = obey
     async with serving(hall.app) as server, stalled(server) as client:
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         (connection,) = hall.manager
         while hall.manager.stats().queued < STUCK:
             connection.send(PIECE)
@@ -475,7 +469,7 @@ async def test_a_failure_does_not_wait_for_who_takes_nothing(
         # Nothing waits any more, but the next that is sent would.
         began = loop.time()
         await client.send("fail")
-        await hall.until(lambda: not hall.handlers)
+        await until(lambda: not hall.handlers)
         assert 0.9 < loop.time() - began < 3
         assert len(hall.manager) == 0
 
@@ -509,7 +503,7 @@ async def test_all_hear_one_order(serving: Serving):
         clients = [
             await stack.enter_async_context(server.connect()) for _ in range(5)
         ]
-        await hall.until(lambda: len(hall.manager) == 5)
+        await until(lambda: len(hall.manager) == 5)
 
         async def talk(name: int, client: Client) -> None:
             for number in range(100):
@@ -554,18 +548,18 @@ async def test_limits_are_refused_before_the_upgrade(serving: Serving):
     """Connection: one too many is refused with HTTP 403, not accepted."""
     hall = Hall(max_connections=2, connections_per_user=1)
     async with serving(hall.app) as server, server.connect("/ada"):
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         with pytest.raises(Refused, match="403"):
             async with raw(server, "/ada"):
                 pass
         async with server.connect():
-            await hall.until(lambda: len(hall.manager) == 2)
+            await until(lambda: len(hall.manager) == 2)
             with pytest.raises(Refused, match="403"):
                 async with raw(server, "/bob"):
                     pass
-        await hall.until(lambda: len(hall.manager) == 1)
+        await until(lambda: len(hall.manager) == 1)
         async with server.connect("/bob"):
-            await hall.until(lambda: len(hall.manager) == 2)
+            await until(lambda: len(hall.manager) == 2)
         assert server.log == []
     await hall.empty()
 
@@ -578,7 +572,7 @@ async def test_the_state_can_be_read(serving: Serving):
         server.connect("/ada"),
         stalled(server, "/ada"),
     ):
-        await hall.until(lambda: len(hall.manager) == 2)
+        await until(lambda: len(hall.manager) == 2)
         _, slow = hall.manager
         while slow.dropped < 7:
             slow.send(PIECE)
@@ -624,6 +618,6 @@ async def test_a_thousand_connections_leave_nothing(serving: Serving):
                 await come_and(go)
         await hall.empty()
         assert hall.notes == [0] * len(ways) * (1000 // len(ways) + 1)
-        await hall.until(
+        await until(
             lambda: (len(asyncio.all_tasks()), descriptors()) <= before
         )

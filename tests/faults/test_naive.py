@@ -16,21 +16,14 @@ from snippets.testing.faults import stalled
 from snippets.testing.server import Server
 from snippets.testing.wire import Raw
 
+from .conftest import until
+
 Serving = Callable[..., AbstractAsyncContextManager[Server]]
 PIECE = "x" * 60 * 1024
 LIMIT = 1000
 """How many pieces are more than all buffers on the way hold."""
 SOON = 0.5
 """A time-out that is meant to pass: nobody hears anything any more."""
-
-
-async def known(manager: SetAndLoop, count: int) -> None:
-    """Wait until so many are connected."""
-    for _ in range(1000):
-        if len(manager.connections) == count:
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError(f"{len(manager.connections)} of {count} came")
 
 
 async def listen(client: Client) -> list[str]:
@@ -56,7 +49,7 @@ async def stuck(
         server.connect("/chat", timeout=SOON) as ada,
         stalled(server, "/chat") as eve,
     ):
-        await known(manager, 2)
+        await until(lambda: len(manager.connections) == 2)
         with suppress(TimeoutError):
             for _ in range(LIMIT):
                 await ada.send(PIECE)
@@ -80,7 +73,7 @@ async def test_who_comes_during_a_loop_breaks_it(serving: Serving):
     manager = SetAndLoop()
     async with stuck(serving, manager) as (server, eve, ada):
         async with server.connect("/chat"):
-            await known(manager, 3)
+            await until(lambda: len(manager.connections) == 3)
             eve.timeout = SOON
             await listen(eve)  # so the loop goes on
             assert ada.closed is None
@@ -105,7 +98,7 @@ async def test_a_time_out_for_each_send_is_paid_with_each_message(
         server.connect("/chat") as ada,
         stalled(server, "/chat") as eve,
     ):
-        await known(manager, 2)
+        await until(lambda: len(manager.connections) == 2)
         sent, slow = 0, 0
         while slow < 5:
             began = loop.time()

@@ -13,8 +13,7 @@ import pytest
 
 import exercises
 from exercises import Exercise, Mutant, Report, source
-
-from .conftest import SKIPPING
+from snippets.testing.clock import SKIPPING
 
 # A reader's kernel shows no deprecations, and wrong answers may have some.
 pytestmark = pytest.mark.filterwarnings(
