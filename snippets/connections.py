@@ -21,19 +21,19 @@ Needs: litestar, `subprotocols.py`, `lifecycle.py` and `closing.py`.
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import (
     AsyncGenerator,
     Callable,
     Collection,
     Hashable,
-    Iterable,
     Iterator,
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import anyio
 from litestar.exceptions import WebSocketDisconnect, WebSocketException
@@ -53,9 +53,8 @@ Callback = Callable[["Connection"], object]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Stats:
-    """What a manager holds now, and what it has counted since its begin.
+class Stats(NamedTuple):
+    """What a manager holds now, and has counted since its begin.
 
     Attributes:
         connections: How many are open.
@@ -74,8 +73,7 @@ class Stats:
     evictions: dict[str, int]
 
 
-@dataclass(slots=True, eq=False)
-class _Frame:
+class _Frame(NamedTuple):
     """A message as it is sent; one for all who get it."""
 
     event: Any
@@ -114,12 +112,11 @@ class Connection:
         self._bytes = 0
         self._at_end: dict[Callback, None] = {}
         self._goodbye: tuple[int, str] | None = None
-        self._block: asyncio.Task[Any] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._deadline = math.inf  # of the block and of the writer
+        self._block: asyncio.Timeout | None = None
         self._idle: asyncio.Future[None] | None = None
         self._sending_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._given_up = False
 
     def send(self, message: object, *, key: Hashable = None) -> bool:
         """Queue a message; whatever the client does, this does not wait.
@@ -151,7 +148,7 @@ class Connection:
         both are cancelled.
 
         Args:
-            code: A code that may be sent, see `closing.is_sendable()`.
+            code: A code that may be sent, see `closing.check_code()`.
             reason: Why, for the client's eyes; cut to 123 bytes.
             flush: Whether what is in the outbox is sent before.
 
@@ -184,41 +181,40 @@ class Connection:
         """Queue a frame, if there is room or room can be made."""
         if self.over:
             return False
-        outbox, manager = self._outbox, self._manager
+        manager, outbox = self._manager, self._outbox
+        keys = []
         if frame.key is not None and manager.when_full == "latest":
-            for place, older in enumerate(outbox):
-                if older.key == frame.key:
-                    outbox[place] = frame
-                    self._bytes += frame.size - older.size
-                    self._count_drop()
-                    if self._bytes > manager.max_bytes and len(outbox) > 1:
-                        return self._evict("slow consumer")
-                    return True
-        while outbox and (
-            len(outbox) >= manager.max_messages
-            or self._bytes + frame.size > manager.max_bytes
-        ):
-            if manager.when_full not in {"drop_oldest", "drop_newest"}:
-                return self._evict("slow consumer")
-            self._count_drop()
-            if manager.when_full == "drop_newest":
-                return False
-            self._bytes -= outbox.popleft().size
-        outbox.append(frame)
+            keys = [each.key for each in outbox]
+        if frame.key in keys:
+            place = keys.index(frame.key)
+            self._drop(outbox[place])
+            outbox[place] = frame
+        else:
+            outbox.append(frame)
         self._bytes += frame.size
-        if self._idle is not None:
-            self._wake()
+        while (
+            len(outbox) > manager.max_messages
+            or self._bytes > manager.max_bytes
+        ) and len(outbox) > 1:
+            if manager.when_full == "drop_oldest":
+                self._drop(outbox.popleft())
+            elif manager.when_full == "drop_newest":
+                self._drop(outbox.pop())
+                return False
+            else:
+                return self._evict("slow consumer")
+        self._wake()
         return True
 
-    def _count_drop(self) -> None:
+    def _drop(self, frame: _Frame) -> None:
+        self._bytes -= frame.size
         self.dropped += 1
         self._manager.dropped += 1
 
     def _wake(self) -> None:
         """Let the writer go on, if it waits for a message or for the end."""
-        idle, self._idle = self._idle, None
-        if idle is not None and not idle.done():  # not cancelled
-            idle.set_result(None)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _evict(self, reason: str) -> Literal[False]:
         self._manager.evictions[reason] += 1
@@ -237,8 +233,7 @@ class Connection:
             self._outbox.clear()
             self._bytes = 0
         self._wake()
-        if self._writer is not None:
-            self._set_timer(self._manager.close_timeout, self._give_up)
+        self._must_end()
         manager = self._manager
         del manager._connections[self], manager._users[self.user][self]
         if not manager._users[self.user]:
@@ -247,63 +242,11 @@ class Connection:
         manager._settle()
         return True
 
-    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        """Limit how long a send, or from then on the end, may take."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, then)
-
-    def _give_up(self) -> None:
-        """Cancel the writer and the block, whatever they wait for."""
-        self._given_up = True
-        for task in (self._writer, self._block):
-            if task is not None:
-                task.cancel()
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[None]:
-        """Write while the block lasts; the socket has been accepted."""
-        block = self._block = cast("asyncio.Task[Any]", asyncio.current_task())
-        cancels_before = block.cancelling()
-        self._writer = writer = self._loop.create_task(self._write())
-        if self.over:  # since before it was accepted
-            self._set_timer(self._manager.close_timeout, self._give_up)
-        receive = self.socket.receive
-
-        async def receive_last() -> Any:
-            # The writers go first: many messages may be here already, and a
-            # handler that is never made to wait would fill all outboxes.
-            await asyncio.sleep(0)
-            return await receive()
-
-        self.socket.receive = receive_last
-        goodbye, flush = None, False
-        try:
-            yield
-            goodbye, flush = (CloseCode.NORMAL, ""), True
-        except asyncio.CancelledError:
-            cancels = block.cancelling() - cancels_before
-            if not self._given_up or cancels > 1:
-                raise  # not by `_give_up`, or not by it alone
-        except Exception:
-            flush = True  # and Litestar says goodbye
-            raise
-        finally:
-            self._block = None
-            if self._given_up:
-                block.uncancel()  # what `_give_up` did
-            # Nobody waits for a client that has gone.
-            flush &= self.socket.connection_state != "disconnect"
-            if self._end(goodbye, flush=flush) and not flush:
-                writer.cancel()  # if it ended before, it may say goodbye
-            try:
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait((writer,))
-            finally:
-                writer.cancel()  # if this wait has been cancelled
-                if self._given_up:
-                    # No close frame gets through, and nobody need wait.
-                    cast("dict[str, object]", self.socket.scope)[CLOSED] = True
+    def _must_end(self) -> None:
+        """Limit how long the block may go on, and the writer."""
+        self._deadline = self._loop.time() + self._manager.close_timeout
+        if self._block is not None:
+            self._block.reschedule(self._deadline)
 
     async def _write(self) -> None:
         """Send what is in the outbox, until the end and then goodbye."""
@@ -311,7 +254,8 @@ class Connection:
         try:
             while True:
                 if outbox and self._timer is None:
-                    self._set_timer(self._manager.send_timeout, self._look)
+                    self._sending_since = time()
+                    self._look()
                 while outbox:
                     frame = outbox.popleft()
                     self._bytes -= frame.size
@@ -331,15 +275,54 @@ class Connection:
             await close(self.socket, *self._goodbye)
 
     def _look(self) -> None:
-        """See whether a send has taken too long; one timer for many sends."""
+        """Evict if a send takes too long; one timer for many sends."""
         self._timer = None
-        if self._sending_since is not None:
-            waiting = self._loop.time() - self._sending_since
-            left = self._manager.send_timeout - waiting
-            if left > 0:
-                self._set_timer(left, self._look)
-            else:
+        if self._sending_since is not None and not self.over:
+            due = self._sending_since + self._manager.send_timeout
+            if due <= self._loop.time():
                 self._evict("send timed out")
+            else:
+                self._timer = self._loop.call_at(due, self._look)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        """Write while the block lasts; the socket has been accepted."""
+        writer = self._loop.create_task(self._write())
+        receive = self.socket.receive
+
+        async def receive_last() -> Any:
+            # The writers go first: many messages may be here already, and a
+            # handler that is never made to wait would fill all outboxes.
+            await asyncio.sleep(0)
+            return await receive()
+
+        self.socket.receive = receive_last
+        goodbye, flush = None, False
+        try:
+            async with asyncio.timeout(None) as block:
+                self._block = block
+                if self.over:  # since before it was accepted
+                    self._must_end()
+                yield
+            goodbye, flush = (CloseCode.NORMAL, ""), True
+        except Exception as error:
+            if not (isinstance(error, TimeoutError) and block.expired()):
+                flush = True  # and Litestar says goodbye
+                raise
+        finally:
+            self._block = None
+            # Nobody waits for a client that has gone.
+            flush &= self.socket.connection_state != "disconnect"
+            if self._end(goodbye, flush=flush) and not flush:
+                writer.cancel()  # if it ended before, it may say goodbye
+            left = max(0, self._deadline - self._loop.time())
+            try:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait((writer,), timeout=left)
+            finally:
+                if not writer.done():  # so no close frame gets through
+                    writer.cancel()
+                    cast("dict[str, object]", self.socket.scope)[CLOSED] = True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -433,12 +416,14 @@ class ConnectionManager:
                 (4429). Or the block failed, as in `lifecycle()`; a bug is in
                 the log, with the connection's id.
         """
-        of_user = self._users.get(user, {})
         if len(self) >= self.max_connections:
             raise WebSocketException(
                 detail="too many connections", code=CloseCode.TRY_AGAIN_LATER
             )
-        if user is not None and len(of_user) >= self.connections_per_user:
+        if (
+            user is not None
+            and len(self.of(user)) >= self.connections_per_user
+        ):
             raise WebSocketException(
                 detail="you have too many connections", code=CloseCode.TOO_FAST
             )
@@ -469,7 +454,7 @@ class ConnectionManager:
         self,
         message: object,
         *,
-        to: Iterable[Connection] | None = None,
+        to: Collection[Connection] | None = None,
         exclude: Collection[Connection] = (),
         key: Hashable = None,
     ) -> int:

@@ -359,8 +359,7 @@ async def kick(connection: Connection, client: Client) -> None:
 
 
 async def cancel(connection: Connection, client: Client) -> None:
-    assert connection._block is not None
-    connection._block.cancel()
+    await client.send("cancel")
 
 
 async def evict(connection: Connection, client: Client) -> None:
@@ -373,6 +372,8 @@ async def obey(connection: Connection, text: str) -> None:
     match text:
         case "fail":
             raise Mistake("a secret")
+        case "cancel":
+            cast("asyncio.Task[None]", asyncio.current_task()).cancel()
         case "complain":
             raise WebSocketException(detail="enough", code=4400)
 

@@ -391,6 +391,17 @@ async def test_the_end_of_the_block_closes_with_1000():
     assert len(manager) == 0
 
 
+async def test_who_takes_nothing_does_not_hold_up_the_end():
+    """Connection: at the end of the block, all has `close_timeout`."""
+    peer = stalled()
+    manager = ConnectionManager(close_timeout=2)
+    async with manager.connect(peer.socket) as connection:
+        connection.send("never read")
+        await settle()
+    assert now() == pytest.approx(2, abs=0.1)
+    assert peer.heard == peer.closes == []
+
+
 class Handler:
     """A task of its own whose block fails; Litestar answers for it."""
 
@@ -439,6 +450,17 @@ async def test_an_error_is_raised_after_what_is_queued_is_sent(
     assert len(manager) == 0
     assert caplog.messages == [f"connection {connection.id} failed"] * logged
     assert ("Mistake: a secret" in caplog.text) == bool(logged)
+
+
+async def test_a_time_out_of_the_block_is_an_error_of_the_block():
+    async def handle() -> None:
+        async with ConnectionManager().connect(Peer().socket):
+            async with asyncio.timeout(1):
+                await asyncio.sleep(2)
+
+    with pytest.raises(WebSocketException, match="internal error") as failed:
+        await asyncio.create_task(handle())
+    assert isinstance(failed.value.__cause__, TimeoutError)
 
 
 async def test_a_task_group_may_fail():
@@ -709,6 +731,42 @@ async def test_it_may_be_closed_before_it_is_accepted():
     assert entered == [connection]
     assert peer.heard == []
     assert peer.closes == [(4409, "replaced")]
+
+
+async def test_who_was_closed_before_it_was_accepted_has_to_end_in_time():
+    manager = ConnectionManager(close_timeout=2)
+    peer = Peer()
+    peer.accepts.clear()
+
+    async def handle() -> None:
+        async with manager.connect(peer.socket):
+            await asyncio.sleep(60)
+
+    handler = asyncio.create_task(handle())
+    await settle()
+    (connection,) = manager
+    connection.close(4409, "replaced")
+    await asyncio.sleep(30)
+    peer.accepts.set()
+    await handler
+    assert now() == pytest.approx(32, abs=0.1)
+    assert peer.closes == [(4409, "replaced")]
+
+
+async def test_what_is_closing_is_not_evicted():
+    """Connection: what is flushed at a close has `close_timeout` alone."""
+    manager = ConnectionManager(send_timeout=1, close_timeout=5)
+    peer = stalled()
+    async with handled(manager, peer) as connection:
+        connection.send("on its way")
+        await settle()
+        connection.close(flush=True)
+        await asyncio.sleep(4)
+        peer.reads.set()
+        await settle()
+    assert peer.heard == ["on its way"]
+    assert peer.closes == [(1000, "")]
+    assert manager.stats().evictions == {}
 
 
 # -- at_end ------------------------------------------------------------------
