@@ -5,7 +5,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, WebSocket, websocket
 from litestar.exceptions import PermissionDeniedException
@@ -284,6 +284,10 @@ ONE_TAB = (
 UNTOLD = "Who comes is not told who is there."
 OTHERS = "The others are not told that somebody has come or gone."
 GONE = "Somebody who has gone is still listed, or somebody is missing."
+TOO_EARLY = (
+    "Somebody was listed before the news of them, and was gone before there "
+    "was any. So no news takes them off the list."
+)
 ELSEWHERE = "What happens in one room was told in another."
 ANY_NAME = "A name that `check_name` refuses was let in."
 
@@ -423,7 +427,7 @@ async def tells_who_is_there(trial: Trial) -> None:
         async with _visit(trial, "tea", "ada") as ada:
             await ada.sees("ada", "cleo", mistake=SOCKETS, untold=UNTOLD)
             await cleo.sees("ada", "cleo", mistake=GONE, untold=OTHERS)
-        await cleo.sees("cleo", mistake=GONE, untold=OTHERS)
+        await cleo.sees("cleo", mistake=GONE, untold=TOO_EARLY)
 
 
 async def counts_people(trial: Trial) -> None:
@@ -438,8 +442,21 @@ async def counts_people(trial: Trial) -> None:
             async with _visit(trial, "tea", "bob"):
                 all_three = "ada", "bob", "cleo"
                 await cleo.sees(*all_three, mistake=ONE_TAB, untold=OTHERS)
-            await cleo.sees("ada", "cleo", mistake=ONE_TAB, untold=OTHERS)
-        await cleo.sees("cleo", mistake=GONE, untold=OTHERS)
+            one_less = {"mistake": ONE_TAB, "untold": TOO_EARLY}
+            await cleo.sees("ada", "cleo", **one_less)
+        await cleo.sees("cleo", mistake=GONE, untold=TOO_EARLY)
+
+
+async def takes_off_who_has_gone(trial: Trial) -> None:
+    """Leaves nobody on a list who has gone, however soon."""
+    async with _visit(trial, "tea", "cleo") as cleo:
+        await cleo.sees("cleo", mistake=OTHERS, untold=UNTOLD)
+        for _ in range(3):  # in case that one is slow, and becomes news
+            async with AsyncExitStack() as tabs:
+                async with _visit(trial, "tea", "ada"):
+                    visit = _visit(trial, "tea", "cleo")
+                    phone = await tabs.enter_async_context(visit)
+                await phone.sees("cleo", mistake=TOO_EARLY, untold=UNTOLD)
 
 
 async def keeps_rooms_apart(trial: Trial) -> None:
@@ -469,19 +486,22 @@ corridor = Exercise(
     task="Write `create_corridor()` with a handler at "
     "`/rooms/{room}/{name}`. Who connects is in that room. All in a room are "
     'sent `{"here": ["ada", "bob"]}`, sorted, when somebody has come or gone, '
-    "and each new connection is sent it at once. People count, not tabs, and "
-    "nothing is told in other rooms. What `check_name` refuses is refused "
-    "before the connection is accepted.",
+    "and each new connection is sent at once whom the others have been told "
+    "of, which may leave out itself. Who has gone must not stay on anybody's "
+    "list. People count, not tabs, and nothing is told in other rooms. What "
+    "`check_name` refuses is refused before the connection is accepted.",
     stub=corridor_stub,
     checks=[
         tells_who_is_there,
         counts_people,
+        takes_off_who_has_gone,
         keeps_rooms_apart,
         refuses_names,
     ],
     tip="`announce` is called for people, and not at once. Who comes wants to "
     "know at once, though, and a second tab of somebody is no news at all, "
-    "except to that tab.",
+    "except to that tab. `people` or `announced`: which of them fits what is "
+    "announced later?",
     right=[corridor_solution, corridor_by_hand],
     mutants=[
         Mutant(
@@ -492,6 +512,7 @@ corridor = Exercise(
                 )
             },
         ),
+        Mutant(TOO_EARLY, {"rooms.announced(room)": "rooms.people(room)"}),
         Mutant(
             ONE_TAB,
             {
