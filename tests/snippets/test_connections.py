@@ -1,6 +1,8 @@
 """Connections that nobody waits for, whoever is at their other end."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -400,6 +402,19 @@ async def test_who_takes_nothing_does_not_hold_up_the_end():
         await settle()
     assert now() == pytest.approx(2, abs=0.1)
     assert peer.heard == peer.closes == []
+
+
+async def test_nothing_holds_a_connection_that_has_ended():
+    """Connection: once it has ended, it is garbage."""
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        connection.send("hello")
+        await settle()
+    ended = weakref.ref(connection)
+    del connection
+    await settle()
+    gc.collect()
+    assert ended() is None
 
 
 class Handler:
