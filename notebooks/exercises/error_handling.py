@@ -35,6 +35,11 @@ NO_AGAIN = "When may the guest try again? The error has a field for it."
 NO_BUG = "This is a bug: to try it again is of no use."
 TELLING = "The words of a bug are for the log, not for the guest."
 WRONG_TIME = "Too long in the kitchen is `timeout`."
+ANY_TIME = (
+    "A time-out inside of `brew` is a bug like others. Only yours is a "
+    "`timeout`: how can you tell?"
+)
+CAUGHT = "You catch too much: only what takes too long is a `timeout`."
 
 
 class OutOf(Exception):
@@ -98,9 +103,13 @@ def kitchen_by_hand(brew: Brew) -> Litestar:
 
     async def answer(order: Order) -> Error | None:
         late, out = ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE
+        patience = asyncio.timeout(0.1)
         try:
-            await asyncio.wait_for(brew(order.drink), 0.1)
+            async with patience:
+                await brew(order.drink)
         except TimeoutError:
+            if not patience.expired():
+                raise
             return Error(late, "it took too long", True, order.ref)
         except OutOf:
             return Error(out, "come later", True, order.ref, 5.0)
@@ -126,6 +135,8 @@ class _Kitchen:
                 raise OutOf(drink)
             case "mocha":
                 raise LookupError("no key under the third pot")
+            case "old tea":
+                raise TimeoutError
             case "cold brew":
                 self.waiting += 1
                 try:
@@ -150,7 +161,10 @@ async def _fails(
     fields = json.loads(came) if isinstance(came, str) else {}
     full = {"type": "error", "ref": 7} | wanted
     if not full.items() <= fields.items():
-        likely = {"close": ENDED, "waiting": NO_TIME, "": says}
+        likely = {"close": ENDED, "waiting": NO_TIME}
+        if drink != "old tea":
+            likely[r'text .*"timeout"'] = CAUGHT
+        likely[""] = says
         trial.miss(json.dumps(full), described(came), likely)
     return fields
 
@@ -190,10 +204,12 @@ async def hides_bugs(trial: Trial) -> None:
     """Answers `internal` to a bug, and no word of it."""
     trial.build(_Kitchen().brew)
     async with trial.connect("/kitchen") as ws:
-        fields = await _fails(trial, ws, "mocha", {"code": "internal"}, NO_BUG)
+        bug: dict[str, object] = {"code": "internal"}
+        fields = await _fails(trial, ws, "mocha", bug, NO_BUG)
         if "pot" in str(fields["message"]):
             came = str(fields["message"])
             trial.miss("nothing about pots", came, {"": TELLING})
+        await _fails(trial, ws, "old tea", bug, ANY_TIME)
         await _order(trial, ws, "tea")
 
 
@@ -212,6 +228,26 @@ kitchen = Exercise(
         Mutant(NO_AGAIN, {", retry_after=5": ""}),
         Mutant(NO_WORD, {"ErrorCode.UNAVAILABLE": "ErrorCode.FORBIDDEN"}),
         Mutant(NO_BUG, {"except OutOf": "except Exception"}),
+        Mutant(
+            CAUGHT,
+            {
+                "except OutOf": (
+                    "except LookupError:\n"
+                    "            raise MessageError(ErrorCode.TIMEOUT, '')\n"
+                    "        except OutOf"
+                )
+            },
+        ),
+        Mutant(
+            ANY_TIME,
+            {
+                "except OutOf": (
+                    "except TimeoutError:\n"
+                    "            raise MessageError(ErrorCode.TIMEOUT, '')\n"
+                    "        except OutOf"
+                )
+            },
+        ),
         Mutant(NO_TIME, {"within(0.1, answer)": "answer"}),
         Mutant(
             NOT_CALLED_OFF,
@@ -253,13 +289,19 @@ kitchen = Exercise(
 )
 
 
-OUT = "This guest came in."
+OUT = "This guest may not come in, and is welcome."
+BUG_IN = "A bug has let a guest in: what comes after writing it down?"
 NOT_4403 = "`Banned` is the guest's own trouble, and has a code of its own."
-NOT_1013 = "`Full` passes: there is a code that says so."
+NOT_1013 = "A full café is full for a while: there is a code that says so."
+UNKNOWN = (
+    "`lifecycle` makes 1011 of what it does not know, at the end of its "
+    "block. So where do you catch what `enter` raises?"
+)
 ACCUSED = "This was our mistake, and the code says that it was the guest's."
 BLABBED = "The reason tells the guest what went wrong inside."
 SILENT = "A bug that nobody writes down is there for ever."
 QUOTED = "The words of this error quote the guest, and now the log does."
+NAMED = "The guest's name is in your line, and a guest has sent it."
 NO_NEWS = "A full café is no mistake of ours: nothing for this log."
 REFUSED_EARLY = "Before the accept no code travels: accept first."
 
@@ -327,10 +369,7 @@ async def _enter(name: str) -> None:
             raise LookupError(f"{name} is on no list")
 
 
-LIKELY = {
-    r"refused": REFUSED_EARLY,
-    r"text 'welcome'": OUT,
-}
+LIKELY = {"refused": REFUSED_EARLY, "text 'welcome'": OUT}
 
 
 async def _turned_away(
@@ -344,6 +383,10 @@ async def _turned_away(
     log: list[str] = []
     trial.build(_enter, log)
     wanted, likely = f"close {code}", {**LIKELY, "close": says}
+    if code == CloseCode.INTERNAL_ERROR:
+        likely["text 'welcome'"] = BUG_IN
+    else:
+        likely = {"close 1011": UNKNOWN} | likely
     try:
         async with trial.connect(f"/door/{name}") as ws:
             came = await trial.next(ws)
@@ -388,7 +431,8 @@ async def writes_bugs_down(trial: Trial) -> None:
     if len(log) != 1 or "LookupError" not in log[0]:
         trial.miss("a line with LookupError", str(log), {"": SILENT})
     if "mallory" in log[0]:
-        trial.miss("a line without the name", log[0], {"": QUOTED})
+        says = QUOTED if "on no list" in log[0] else NAMED
+        trial.miss("a line without the name", log[0], {"": says})
 
 
 door = Exercise(
@@ -396,8 +440,9 @@ door = Exercise(
     "`/door/{name:str}`. It accepts, awaits `enter(name)`, sends `welcome` "
     "and closes with 1000. If `enter` raises `Full`, it closes with 1013, if "
     "it raises `Banned`, with 4403. Anything else is a bug: 1011, without a "
-    "word about it, and one line in the list `log` that has the name of the "
-    "exception's class, and nothing that the guest has sent.",
+    "word about it, and one line in the list `log`, which gets no others, "
+    "that has the name of the exception's class, and nothing that the guest "
+    "has sent.",
     stub=door_stub,
     checks=[lets_in, turns_away, admits_bugs, writes_bugs_down],
     tip="`lifecycle` accepts, and closes with 1011 what it does not know. "
@@ -429,6 +474,26 @@ door = Exercise(
         ),
         Mutant(SILENT, {"log.append(type(error).__name__)": "log.clear()"}),
         Mutant(QUOTED, {"type(error).__name__": "repr(error)"}),
+        Mutant(
+            NAMED,
+            {"type(error).__name__": "f'{name}: {type(error).__name__}'"},
+        ),
+        Mutant(
+            BUG_IN,
+            {
+                "type(error).__name__)\n                raise": (
+                    "type(error).__name__)"
+                )
+            },
+        ),
+        Mutant(
+            UNKNOWN,
+            {
+                "            except Full:\n": (
+                    "            except OverflowError:\n"
+                )
+            },
+        ),
         Mutant(
             NO_NEWS,
             {
