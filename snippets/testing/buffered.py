@@ -10,7 +10,7 @@ async with buffered(app, "/news", buffer=1000) as client:
     await client.receive()  # makes room
 ```
 
-Needs: anyio, and `client.py`, `hosted.py`, `in_process.py` and `lifespan.py`.
+Needs: anyio, and `client.py`, `hosted.py` and `lifespan.py`.
 """
 
 import asyncio
@@ -20,9 +20,8 @@ from typing import Any
 
 import anyio
 
-from .client import ASGIApp, Client, Closed, Refused
+from .client import ASGIApp, Client, Closed, Refused, target
 from .hosted import Hosted
-from .in_process import target
 from .lifespan import lifespan
 
 BUFFER = 64 * 1024

@@ -19,7 +19,7 @@ class Mirror(Client):
     async def _close(self, code: int, reason: str) -> None: ...
 ```
 
-Needs: the standard library.
+Needs: httpx (which comes with litestar).
 """
 
 import asyncio
@@ -33,6 +33,8 @@ from collections.abc import (
     Mapping,
 )
 from typing import Any, TypeVar
+
+import httpx
 
 T = TypeVar("T")
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -225,3 +227,19 @@ def check_close(code: int, reason: str) -> None:
         raise ValueError(f"a close frame cannot carry the code {code}")
     if len(reason.encode()) > 123:
         raise ValueError("a close frame cannot carry more than 123 bytes")
+
+
+def target(path: str, params: Mapping[str, str] | None) -> str:
+    """Put together what a handshake asks for (RFC 9112 §3.2.1).
+
+    Args:
+        path: The path; it may have a query string.
+        params: More parameters for the query string.
+
+    Returns:
+        Path and query string, with percent-encoding where it is needed.
+    """
+    url = httpx.URL("ws://testserver" + path)
+    if params:
+        url = url.copy_merge_params(dict(params))
+    return url.raw_path.decode("ascii")

@@ -36,7 +36,7 @@ from httpx_ws.transport import (
 from wsproto.events import BytesMessage, TextMessage
 from wsproto.utilities import LocalProtocolError
 
-from .client import ASGIApp, Client, Closed, Refused
+from .client import ASGIApp, Client, Closed, Refused, target
 from .hosted import Hosted
 from .lifespan import lifespan, only
 
@@ -150,22 +150,6 @@ async def _line(
             "the handler was still running "
             f"{hosted.timeout:g} s after the client had left"
         )
-
-
-def target(path: str, params: Mapping[str, str] | None) -> str:
-    """Put together what a handshake asks for (RFC 9112 §3.2.1).
-
-    Args:
-        path: The path; it may have a query string.
-        params: More parameters for the query string.
-
-    Returns:
-        Path and query string, with percent-encoding where it is needed.
-    """
-    url = httpx.URL("ws://testserver" + path)
-    if params:
-        url = url.copy_merge_params(dict(params))
-    return url.raw_path.decode("ascii")
 
 
 def refusal(error: BaseException) -> BaseException:

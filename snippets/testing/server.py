@@ -10,7 +10,7 @@ async with serve(app) as server, server.connect("/echo") as ws:
     assert await ws.receive() == "hello"
 ```
 
-Needs: uvicorn, websockets, `client.py` and `in_process.py`.
+Needs: uvicorn, websockets and `client.py`.
 """
 
 import asyncio
@@ -38,8 +38,7 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
-from .client import ASGIApp, Client, Closed, Refused
-from .in_process import target
+from .client import ASGIApp, Client, Closed, Refused, target
 
 _PATIENCE = 10
 """How long an app may take to start or to stop, in seconds."""

@@ -12,7 +12,7 @@ async with serve(app) as server, raw(server, "/echo") as client:
     assert answer.opcode == Opcode.CLOSE
 ```
 
-Needs: `client.py`, `in_process.py`, and a running server, such as that of
+Needs: `client.py`, and a running server, such as that of
 `server.py` or `process.py`.
 """
 
@@ -26,8 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from enum import IntEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from .client import Client, Closed, Refused
-from .in_process import target
+from .client import Client, Closed, Refused, target
 
 
 class Opcode(IntEnum):

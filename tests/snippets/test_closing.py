@@ -1,12 +1,12 @@
 """A close says something true, in a frame that can be sent, once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import pytest
-from hypothesis import example, given, strategies as st
 from litestar import Litestar, WebSocket, websocket
 from litestar.exceptions import (
     HTTPException,
@@ -34,7 +34,7 @@ from snippets.closing import (
     fit_reason,
     is_sendable,
 )
-from snippets.testing import Client, Refused, connect
+from snippets.testing.client import Client, Refused
 from snippets.testing.server import serve
 
 # -- codes -------------------------------------------------------------------
@@ -97,15 +97,38 @@ def test_who_asks_for_a_code_that_is_not_sendable_is_told_which_are():
 # -- reasons -----------------------------------------------------------------
 
 
-@given(st.text(st.characters(), max_size=200))
-@example("x" * 123)
-@example("x" * 124)
-@example("é" * 61 + "x")
-@example("é" * 62)
-@example("🙂" * 31)
-@example("\ud800" * 124)
-@example("x" * 119 + "🙂🙂")
+def some_texts() -> Iterator[str]:
+    """Make texts around the limit, of characters of all widths."""
+    chance = random.Random(0)
+    for _ in range(1000):
+        characters = chance.choices("xé茶🙂\ud800\0", k=chance.randrange(1, 6))
+        yield "".join(chance.choices(characters, k=chance.randrange(200)))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "x" * 123,
+        "x" * 124,
+        "é" * 61 + "x",
+        "é" * 62,
+        "🙂" * 31,
+        "\ud800" * 124,
+        "x" * 119 + "🙂🙂",
+    ],
+    ids=ascii,
+)
 def test_a_reason_fits_into_a_close_frame(reason: str):
+    fits(reason)
+
+
+def test_whatever_it_is_made_of_a_reason_fits():
+    for reason in some_texts():
+        fits(reason)
+
+
+def fits(reason: str) -> None:
+    """See that a reason is cut as little as need be."""
     fitted = fit_reason(reason)
     whole = reason.encode(errors="replace").decode()
     assert len(fitted.encode()) <= MAX_REASON_BYTES
@@ -212,7 +235,7 @@ Handler = Callable[[Socket], Awaitable[None]]
 
 
 class Host:
-    """An app whose handler each test chooses, in process or served."""
+    """An app whose handler each test chooses, on a real server."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -247,20 +270,12 @@ class Host:
         return ending
 
 
-@pytest.fixture(
-    scope="module", params=["in process", "websockets-sansio", "wsproto"]
-)
-async def host(
-    request: pytest.FixtureRequest, anyio_backend: str
-) -> AsyncGenerator[Host]:
+@pytest.fixture(scope="module")
+async def host(anyio_backend: str) -> AsyncGenerator[Host]:
     host = Host()
-    if request.param == "in process":
-        host.connect = lambda: connect(host.app)
+    async with serve(host.app) as server:
+        host.connect, host.log = server.connect, server.log
         yield host
-    else:
-        async with serve(host.app, ws=request.param) as server:
-            host.connect, host.log = server.connect, server.log
-            yield host
 
 
 async def test_close_sends_code_and_reason(host: Host):
@@ -366,7 +381,8 @@ async def test_a_class_of_your_own_may_close_with_it():
         await socket.close(4000, "x" * 200)
         await close(socket, 4001)
 
-    async with connect(Litestar([say_goodbye])) as client:
+    app = Litestar([say_goodbye])
+    async with serve(app) as server, server.connect() as client:
         assert [message async for message in client] == []
         assert str(client.closed) == f"4000 '{'x' * 120}…'"
 

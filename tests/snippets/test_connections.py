@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from litestar import Litestar, WebSocket, websocket_listener
-from litestar.exceptions import WebSocketException
+from litestar.exceptions import WebSocketDisconnect, WebSocketException
+from litestar.testing import TestClient
 
 from snippets.closing import close
 from snippets.connections import JSON, Connection, ConnectionManager, WhenFull
 from snippets.sockets import MessageSocket
 from snippets.subprotocols import Format, as_json, as_msgpack
-from snippets.testing import connect
 from snippets.testing.clock import SKIPPING
 
 Socket = WebSocket[Any, Any, Any]
@@ -949,7 +949,7 @@ async def test_a_connection_has_a_name_for_logs():
         assert two.id == getattr(named.socket, "id", None)
 
 
-async def test_a_listener_may_use_it_as_its_lifespan():
+def test_a_listener_may_use_it_as_its_lifespan():
     manager = ConnectionManager()
 
     @asynccontextmanager
@@ -964,12 +964,21 @@ async def test_a_listener_may_use_it_as_its_lifespan():
         manager.broadcast(data)
 
     app = Litestar([talk], logging_config=None)
-    async with connect(app) as one, connect(app) as two:
-        await one.send("hello")
-        assert await one.receive_json() == await two.receive_json() == "hello"
-        await one.send("fail")
-        assert [message async for message in one] == []
-        assert str(one.closed) == "1011 'internal error'"
-        await two.send("on")
-        assert await two.receive_json() == "on"
+    with (
+        TestClient(app) as client,
+        client.websocket_connect("/") as one,
+        client.websocket_connect("/") as two,
+    ):
+        one.send_text("hello")
+        assert one.receive_json(timeout=5) == "hello"
+        assert two.receive_json(timeout=5) == "hello"
+        one.send_text("fail")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            one.receive_text(timeout=5)
+        assert (closed.value.code, closed.value.detail) == (
+            1011,
+            "internal error",
+        )
+        two.send_text("on")
+        assert two.receive_json(timeout=5) == "on"
     assert len(manager) == 0

@@ -9,13 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from litestar import Litestar, WebSocket, websocket
+from litestar import WebSocket
 
 from snippets.connections import Connection, ConnectionManager
 from snippets.messages import ErrorCode, MessageError
 from snippets.rooms import People, Rooms, check_name
 from snippets.testing.clock import SKIPPING
-from snippets.testing.in_process import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -48,11 +47,10 @@ class House:
         )
         self.announced: list[tuple[float, str, People, People]] = []
         self.arrived: asyncio.Queue[Connection] = asyncio.Queue()
-        self.app = Litestar([websocket("/")(self.stay)], openapi_config=None)
 
-    async def stay(self, socket: WebSocket) -> None:
-        name = socket.query_params.get("name")
-        async with self.manager.connect(socket, user=name) as connection:
+    async def stay(self, guest: "Guest") -> None:
+        socket, user = guest.socket, guest.name
+        async with self.manager.connect(socket, user=user) as connection:
             self.arrived.put_nowait(connection)
             async for _ in socket.iter_data("text"):
                 pass
@@ -73,26 +71,46 @@ class House:
     async def visit(self, *users: str | None) -> AsyncGenerator[list["Guest"]]:
         """Have some people connect, by their names."""
         async with AsyncExitStack() as stack:
-            guests = []
-            for name in users:
-                params = {"name": name} if name else {}
-                client = await stack.enter_async_context(
-                    connect(self.app, params=params)
-                )
-                guests.append(Guest(client, await self.arrived.get()))
+            guests = [Guest(name) for name in users]
+            for guest in guests:
+                handler = asyncio.ensure_future(self.stay(guest))
+                guest.connection = await self.arrived.get()
+                stack.push_async_callback(asyncio.wait, [handler])
+                stack.callback(guest.leave)
             yield guests
 
 
 class Guest:
-    """A client, and its connection at the other end."""
+    """A client made by hand, and its connection at the other end."""
 
-    def __init__(self, client: Any, connection: Connection) -> None:
-        self.client, self.connection = client, connection
+    connection: Connection
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.texts: list[str] = []
+        self.closed = asyncio.Event()
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._inbox.put_nowait({"type": "websocket.connect"})
+        scope: Any = {"type": "websocket", "headers": []}
+        self.socket: WebSocket[Any, Any, Any] = WebSocket(
+            scope, self._inbox.get, self._send
+        )
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "websocket.send":
+            self.texts.append(message["text"])
+        elif message["type"] == "websocket.close":
+            self.closed.set()
+            self.leave()
+
+    def leave(self) -> None:
+        self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
     async def heard(self) -> list[Any]:
         """What the client is sent until its connection is closed."""
         self.connection.close(flush=True)
-        return [json.loads(text) async for text in self.client]
+        await asyncio.wait_for(self.closed.wait(), 5)
+        return [json.loads(text) for text in self.texts]
 
 
 # -- names -------------------------------------------------------------------

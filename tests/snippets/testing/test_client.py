@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from snippets.testing.client import Client, Closed, Refused, check_close
+from snippets.testing.client import (
+    Client,
+    Closed,
+    Refused,
+    check_close,
+    target,
+)
 
 SOON = 0.05
 """A time-out that is meant to pass, and nothing has to happen before it."""
@@ -189,3 +195,11 @@ async def test_a_wait_that_times_out_says_for_what(
         await call(ws)
     assert str(caught.value) == f"{text}: nothing happened within 0.05 s"
     assert ws.closed is None
+
+
+# -- what a handshake asks for -----------------------------------------------
+
+
+def test_a_target_is_percent_encoded():
+    assert target("/a b?c=d", None) == "/a%20b?c=d"
+    assert target("/?a=1", {"b": "ü"}) == "/?a=1&b=%C3%BC"

@@ -15,7 +15,7 @@ from httpx_ws.transport import ASGIWebSocketTransport
 from litestar import Litestar, WebSocket, websocket
 
 from snippets.testing.client import ASGIApp, Closed, Refused
-from snippets.testing.in_process import InProcess, connect, target
+from snippets.testing.in_process import InProcess, connect
 
 SOON = 0.05
 """A time-out that is meant to pass, and nothing has to happen before it."""
@@ -243,11 +243,6 @@ async def test_a_client_that_does_not_take_the_answer_is_gone(turns: int):
         async with connect(app_of(accept_and_work), subprotocols=["v1"]):
             pytest.fail("nobody is connected")
     assert heard == ["websocket.disconnect"]
-
-
-def test_a_target_is_percent_encoded():
-    assert target("/a b?c=d", None) == "/a%20b?c=d"
-    assert target("/?a=1", {"b": "ü"}) == "/?a=1&b=%C3%BC"
 
 
 # -- closing -----------------------------------------------------------------
