@@ -21,7 +21,6 @@ Needs: litestar, `subprotocols.py`, `lifecycle.py` and `closing.py`.
 
 import asyncio
 import logging
-import math
 from collections import Counter, deque
 from collections.abc import (
     AsyncGenerator,
@@ -33,7 +32,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import anyio
 from litestar.exceptions import WebSocketDisconnect, WebSocketException
@@ -87,7 +86,6 @@ class Connection:
     Attributes:
         socket: Receive from it; what is sent goes through the connection.
         id: A name for logs; that of the socket if it has one.
-        user: Whose it is, None if nobody knows.
         dropped: How many messages were dropped, or overwritten by newer ones.
         over: Whether it has ended or is about to; it takes no more messages.
     """
@@ -101,22 +99,31 @@ class Connection:
     ) -> None:
         self.socket = socket
         self.id = str(getattr(socket, "id", "") or token_hex(8))
-        self.user = user
         self.dropped = 0
         self.over = False
+        self._user = user
         self._manager = manager
         self._format = format
-        self._send = socket.send  # without `lifecycle`: one call less a frame
+        self._receive = socket.receive
+        # What is sent goes past `lifecycle`, which is one call less a frame:
+        # the writer sees for itself when the client has gone.
+        self._send = socket.send
         self._loop = asyncio.get_running_loop()
-        self._outbox: deque[_Frame] = deque()
+        self._outbox: list[_Frame] = []  # a tenth of the size of a deque
         self._bytes = 0
         self._at_end: dict[Callback, None] = {}
         self._goodbye: tuple[int, str] | None = None
-        self._deadline = math.inf  # of the block and of the writer
+        self._deadline: float | None = None  # of the block and the writer
         self._block: asyncio.Timeout | None = None
+        self._writer: asyncio.Task[None]
         self._idle: asyncio.Future[None] | None = None
         self._sending_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def user(self) -> Hashable:
+        """Whose it is, None if nobody knows."""
+        return self._user
 
     def send(self, message: object, *, key: Hashable = None) -> bool:
         """Queue a message; whatever the client does, this does not wait.
@@ -144,8 +151,7 @@ class Connection:
 
         It is out of the manager and of all rooms at once. What is on its way
         and the close frame have `close_timeout`, and so has the block of
-        `connect()`, whose next `receive` says that the client has left. Then
-        both are cancelled.
+        `connect()`, whose next `receive` says that the client has left.
 
         Args:
             code: A code that may be sent, see `closing.check_code()`.
@@ -182,27 +188,29 @@ class Connection:
         if self.over:
             return False
         manager, outbox = self._manager, self._outbox
-        keys = []
+        place = None
         if frame.key is not None and manager.when_full == "latest":
             keys = [each.key for each in outbox]
-        if frame.key in keys:
-            place = keys.index(frame.key)
+            place = keys.index(frame.key) if frame.key in keys else None
+        if place is None:
+            outbox.append(frame)
+        else:  # not at the end: a key that changes often would never be sent
             self._drop(outbox[place])
             outbox[place] = frame
-        else:
-            outbox.append(frame)
         self._bytes += frame.size
+        # A single message may have more than `max_bytes`.
         while (
             len(outbox) > manager.max_messages
             or self._bytes > manager.max_bytes
         ) and len(outbox) > 1:
             if manager.when_full == "drop_oldest":
-                self._drop(outbox.popleft())
+                self._drop(outbox.pop(0))
             elif manager.when_full == "drop_newest":
                 self._drop(outbox.pop())
                 return False
             else:
-                return self._evict("slow consumer")
+                self._evict("slow consumer")
+                return False
         self._wake()
         return True
 
@@ -216,10 +224,9 @@ class Connection:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def _evict(self, reason: str) -> Literal[False]:
+    def _evict(self, reason: str) -> None:
         self._manager.evictions[reason] += 1
         self.close(CloseCode.TRY_AGAIN_LATER, reason)
-        return False
 
     def _end(
         self, goodbye: tuple[int, str] | None, *, flush: bool = False
@@ -228,17 +235,17 @@ class Connection:
         if self.over:
             return False
         self.over = True
+        manager = self._manager
+        del manager._connections[self], manager._users[self.user][self]
+        if not manager._users[self.user]:
+            del manager._users[self.user]
+        manager._due.extend((each, self) for each in self._at_end)
         self._goodbye = goodbye
         if not flush:
             self._outbox.clear()
             self._bytes = 0
         self._wake()
         self._must_end()
-        manager = self._manager
-        del manager._connections[self], manager._users[self.user][self]
-        if not manager._users[self.user]:
-            del manager._users[self.user]
-        manager._due.extend((each, self) for each in self._at_end)
         manager._settle()
         return True
 
@@ -255,9 +262,9 @@ class Connection:
             while True:
                 if outbox and self._timer is None:
                     self._sending_since = time()
-                    self._look()
+                    self._evict_if_stuck()  # not yet: this sets the timer
                 while outbox:
-                    frame = outbox.popleft()
+                    frame = outbox.pop(0)
                     self._bytes -= frame.size
                     self._sending_since = time()
                     await send(frame.event)
@@ -274,55 +281,54 @@ class Connection:
         if self._goodbye is not None:
             await close(self.socket, *self._goodbye)
 
-    def _look(self) -> None:
-        """Evict if a send takes too long; one timer for many sends."""
+    def _evict_if_stuck(self) -> None:
+        """See whether a send takes too long; one timer for many sends."""
         self._timer = None
         if self._sending_since is not None and not self.over:
             due = self._sending_since + self._manager.send_timeout
             if due <= self._loop.time():
                 self._evict("send timed out")
             else:
-                self._timer = self._loop.call_at(due, self._look)
+                self._timer = self._loop.call_at(due, self._evict_if_stuck)
 
-    @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[None]:
-        """Write while the block lasts; the socket has been accepted."""
-        writer = self._loop.create_task(self._write())
-        receive = self.socket.receive
+    def _start(self) -> asyncio.Timeout:
+        """Begin to write; the socket has been accepted.
 
-        async def receive_last() -> Any:
-            # The writers go first: many messages may be here already, and a
-            # handler that is never made to wait would fill all outboxes.
-            await asyncio.sleep(0)
-            return await receive()
+        Returns:
+            What the block has to run in.
+        """
+        self._writer = self._loop.create_task(self._write())
+        self.socket.receive = self._receive_last
+        if self.over:  # since before it was accepted
+            self._must_end()
+        self._block = asyncio.timeout_at(self._deadline)
+        return self._block
 
-        self.socket.receive = receive_last
-        goodbye, flush = None, False
+    async def _receive_last(self) -> Any:
+        # The writers go first: many messages may be here already, and a
+        # handler that is never made to wait would fill all outboxes.
+        await asyncio.sleep(0)
+        return await self._receive()
+
+    async def _finish(
+        self, goodbye: tuple[int, str] | None, *, flush: bool
+    ) -> None:
+        """End, and wait for the writer; the block has been left."""
+        self._block = None
+        self.socket.receive = self._receive
+        # Nobody waits for a client that has gone.
+        flush &= self.socket.connection_state != "disconnect"
+        ended = self._end(goodbye, flush=flush)
+        if ended and not flush:
+            self._writer.cancel()  # if it ended before, it may say goodbye
+        left = max(0, (self._deadline or 0) - self._loop.time())
         try:
-            async with asyncio.timeout(None) as block:
-                self._block = block
-                if self.over:  # since before it was accepted
-                    self._must_end()
-                yield
-            goodbye, flush = (CloseCode.NORMAL, ""), True
-        except Exception as error:
-            if not (isinstance(error, TimeoutError) and block.expired()):
-                flush = True  # and Litestar says goodbye
-                raise
+            with anyio.CancelScope(shield=True):  # cancel() still ends it
+                await asyncio.wait((self._writer,), timeout=left)
         finally:
-            self._block = None
-            # Nobody waits for a client that has gone.
-            flush &= self.socket.connection_state != "disconnect"
-            if self._end(goodbye, flush=flush) and not flush:
-                writer.cancel()  # if it ended before, it may say goodbye
-            left = max(0, self._deadline - self._loop.time())
-            try:
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait((writer,), timeout=left)
-            finally:
-                if not writer.done():  # so no close frame gets through
-                    writer.cancel()
-                    cast("dict[str, object]", self.socket.scope)[CLOSED] = True
+            if not self._writer.done():  # so no close frame gets through
+                self._writer.cancel()
+                cast("dict[str, object]", self.socket.scope)[CLOSED] = True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -338,11 +344,15 @@ class ConnectionManager:
         when_full: What happens to a message for which there is no room.
             `disconnect`: the connection is closed with 1013, so that nobody
             misses a message without knowing. `drop_oldest` and `drop_newest`
-            say it. `latest`: a message overwrites one with the same key, full
-            or not; if there is still no room, as `disconnect`.
+            say it. `latest`: a message takes the place of one with the same
+            key, full or not, and so overtakes what was said in between; if
+            there is still no room, as `disconnect`.
         send_timeout: How long a client may take to take a message, in
             seconds, before it is closed with 1013.
         close_timeout: How long a connection may take to end, in seconds.
+
+    Raises:
+        ValueError: There is no such `when_full`.
 
     Attributes:
         evictions: How many connections the manager has closed, by reason.
@@ -358,10 +368,16 @@ class ConnectionManager:
     close_timeout: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.when_full not in (policies := get_args(WhenFull)):
+            expected = ", ".join(policies)
+            raise ValueError(
+                f"when_full: expected {expected}, but got {self.when_full!r}"
+            )
         self.evictions: Counter[str] = Counter()
         self.dropped = 0
         self._connections: dict[Connection, None] = {}
         self._users: dict[Hashable, dict[Connection, None]] = {}
+        # Callbacks that wait until a broadcast, or another one, is over.
         self._due: deque[tuple[Callback, Connection]] = deque()
         self._held = False
 
@@ -396,8 +412,10 @@ class ConnectionManager:
         from then on. However the block is left, the connection is out of the
         manager and of all rooms before anything else runs. Then what is in
         its outbox is sent, within `close_timeout`, and it is closed as by
-        `lifecycle()`. After a block that failed, all else, Litestar's close
-        frame included, has `send_timeout`, and then the task is cancelled.
+        `lifecycle()`. Where the connection ends first, the block has that time
+        to end, too, and is cancelled then. After a block that failed, all
+        else, Litestar's close frame included, has `send_timeout`, and then the
+        task is cancelled.
 
         Enter and leave it in one task, as in a handler or the lifespan of a
         listener. Within the block, `receive` lets the writers go first.
@@ -431,8 +449,23 @@ class ConnectionManager:
         self._connections[connection] = None
         self._users.setdefault(user, {})[connection] = None
         try:
-            async with lifecycle(socket), connection._open():
-                yield connection
+            async with lifecycle(socket):
+                block = connection._start()
+                goodbye, flush = None, False
+                try:
+                    async with block:
+                        yield connection
+                    goodbye, flush = (CloseCode.NORMAL, ""), True
+                except Exception as error:
+                    if not (
+                        isinstance(error, TimeoutError) and block.expired()
+                    ):
+                        flush = True  # and Litestar says goodbye
+                        raise
+                    words = "connection %s: cancelled, it went on at its end"
+                    logger.info(words, connection.id)
+                finally:
+                    await connection._finish(goodbye, flush=flush)
         except WebSocketException as closing:
             if closing.code == CloseCode.INTERNAL_ERROR:
                 cause = closing.__cause__
@@ -461,7 +494,8 @@ class ConnectionManager:
         """Queue a message for all connections, or for some; wait for none.
 
         It is encoded once for each format. Nothing else runs between the
-        first connection and the last, so all get messages in one order.
+        first connection and the last, so all get messages in one order
+        (`latest` may change it for who is slow).
 
         Args:
             message: What the connections' formats encode.
@@ -473,8 +507,9 @@ class ConnectionManager:
             How many outboxes took it.
 
         Raises:
-            TypeError: It cannot be encoded, and nobody gets it. For a number
-                that is too large for MessagePack it is an OverflowError.
+            TypeError: It cannot be encoded, and nobody gets it. What a format
+                raises else is raised, too: OverflowError for a number that is
+                too large for MessagePack, UnicodeError for half a character.
         """
         everyone = self._connections if to is None else to
         members = [each for each in everyone if each not in exclude]
@@ -514,7 +549,7 @@ class ConnectionManager:
             self._held = True
             try:
                 callback(connection)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # it is no task
                 logger.exception("connection %s: at its end", connection.id)
             finally:
                 self._held = False

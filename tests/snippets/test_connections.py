@@ -687,8 +687,11 @@ async def test_closing_twice_is_harmless():
     assert peer.closes == [(4000, "first")]
 
 
-async def test_a_block_that_does_not_hear_of_it_is_interrupted():
+async def test_a_block_that_does_not_hear_of_it_is_interrupted(
+    caplog: pytest.LogCaptureFixture,
+):
     """Connection: who does not end in `close_timeout` is interrupted."""
+    caplog.set_level("INFO", "snippets")
     peer = stalled()
     notes = []
     async with ConnectionManager(close_timeout=2).connect(peer.socket) as it:
@@ -705,6 +708,9 @@ async def test_a_block_that_does_not_hear_of_it_is_interrupted():
     assert now() == pytest.approx(62)
     assert notes == ["cleaned up", "went on"]
     assert peer.closes == []
+    assert caplog.messages == [
+        f"connection {it.id}: cancelled, it went on at its end"
+    ]
 
 
 async def test_an_interrupted_block_may_be_cancelled_as_well():
@@ -813,6 +819,21 @@ async def test_who_wants_to_know_of_the_end_is_told_once(
         connection.at_end(two)
         connection.at_end(told.append)
         assert told == ["one", "two", "three", connection]
+    assert caplog.messages == [f"connection {connection.id}: at its end"]
+
+
+async def test_a_cancellation_that_is_told_of_an_end_cancels_nobody(
+    caplog: pytest.LogCaptureFixture,
+):
+    cancelled: asyncio.Future[None] = asyncio.Future()
+    cancelled.cancel()
+    told = []
+    manager, peer = ConnectionManager(), Peer()
+    async with manager.connect(peer.socket) as connection:
+        connection.at_end(lambda _: cancelled.result())
+        connection.at_end(told.append)
+    assert told == [connection]
+    assert peer.closes == [(1000, "")]
     assert caplog.messages == [f"connection {connection.id}: at its end"]
 
 
@@ -937,6 +958,21 @@ async def test_what_a_manager_holds_can_be_read():
         assert (stats.queued, stats.queued_bytes) == (2, 10)
         assert (stats.dropped, stats.evictions) == (1, {})
     assert manager.stats().queued == manager.stats().queued_bytes == 0
+
+
+async def test_whose_it_is_does_not_change():
+    async with handled(ConnectionManager(), Peer(), user="ada") as connection:
+        with pytest.raises(AttributeError):
+            setattr(connection, "user", "bob")  # noqa: B010
+        assert connection.user == "ada"
+
+
+def test_a_policy_that_is_none_is_an_error():
+    typo: Any = "drop_newset"
+    with pytest.raises(
+        ValueError, match="drop_newest, latest, but got 'drop_newset'"
+    ):
+        ConnectionManager(when_full=typo)
 
 
 async def test_a_connection_has_a_name_for_logs():
