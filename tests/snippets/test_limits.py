@@ -177,6 +177,20 @@ async def test_who_floods_is_answered_and_then_closed():
     assert line.come.qsize() == 50
 
 
+async def test_who_sends_too_much_too_often_is_closed():
+    """Limits: after 30 that are too large, the connection ends with 1009."""
+    large = [MessageError(ErrorCode.TOO_LARGE, "less") for _ in range(31)]
+    line = Line(*large)
+
+    async def hear(message: ClientMessage) -> None:
+        raise AssertionError
+
+    with pytest.raises(WebSocketException) as caught:
+        await converse(line, hear)
+    assert caught.value.code == 1009
+    assert [type(answer) for answer in line.sent] == [Error] * 29
+
+
 # -- how idle ----------------------------------------------------------------
 
 
