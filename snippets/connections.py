@@ -72,7 +72,8 @@ class Stats(NamedTuple):
     evictions: dict[str, int]
 
 
-class _Frame(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Frame:
     """A message as it is sent; one for all who get it."""
 
     event: Any
@@ -211,7 +212,8 @@ class Connection:
             else:
                 self._evict("slow consumer")
                 return False
-        self._wake()
+        if self._idle is not None:
+            self._wake()
         return True
 
     def _drop(self, frame: _Frame) -> None:
@@ -221,8 +223,9 @@ class Connection:
 
     def _wake(self) -> None:
         """Let the writer go on, if it waits for a message or for the end."""
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():  # not cancelled
+            idle.set_result(None)
 
     def _evict(self, reason: str) -> None:
         self._manager.evictions[reason] += 1
