@@ -570,6 +570,26 @@ async def test_a_cancelled_block_closes_with_1011():
     assert peer.closes == [(1011, "cancelled")]
 
 
+async def test_all_tasks_may_be_cancelled_at_once():
+    """Connection: it ends well when a loop that ends cancels all tasks."""
+    manager, peer = ConnectionManager(), Peer()
+
+    async def handle() -> None:
+        async with manager.connect(peer.socket):
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    handler = asyncio.create_task(handle())
+    await settle()
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    assert asyncio.all_tasks() == before
+    assert len(manager) == 0
+    assert peer.closes == [(1011, "cancelled")]
+
+
 async def test_the_end_can_be_cancelled_too():
     """Connection: a cancellation while it ends leaves no task behind."""
     manager = ConnectionManager()
