@@ -152,10 +152,11 @@ def closing_for(error: Exception) -> WebSocketException:
         error: What a handler raised.
 
     Returns:
-        The error's own code and detail if it is a `WebSocketException`; a
-        fitting code and its detail for what Litestar raises when a client is
-        not allowed something or sends what cannot be decoded; for anything
-        else, another client's leaving included, 1011 and no word of the cause.
+        The error's own code, if it can be sent, and detail if it is a
+        `WebSocketException`; a fitting code and its detail for what Litestar
+        raises when somebody is not allowed something or something, also of
+        yours, cannot be decoded; for anything else, another client's leaving
+        included, 1011 and no word of the cause.
     """
     internal = WebSocketException(
         detail="internal error", code=CloseCode.INTERNAL_ERROR
@@ -182,6 +183,8 @@ async def close(
     """Close a connection, whatever state it is in.
 
     Harmless on a connection that is closed already, or whose client has gone.
+    For a client that takes nothing it waits as long as that stays connected,
+    which a `Connection` of `connections.py` does not.
 
     Args:
         socket: The connection.

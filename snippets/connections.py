@@ -172,8 +172,9 @@ class Connection:
         """Have a function called once, when the connection ends.
 
         It is called before the event loop runs anything else, however the
-        connection ends, but after a broadcast that is under way; at once if
-        it has ended. What it raises is logged.
+        connection ends, but after a broadcast or such a function that is
+        under way, and in the order of adding; at once if it has ended. What it
+        raises is logged.
 
         Args:
             callback: The function; adding it twice changes nothing.

@@ -6,11 +6,13 @@ Around a socket and around what answers it, for `messages.converse()`:
 class ChatSocket(MessageSocket[Say | Ping]):
     formats = limit_size(messages.formats("chat", Say | Ping))
 
-async with lifecycle(socket):
+async with manager.connect(socket):
     await converse(Limited(socket), within(5, partial(answer, member)))
 ```
 
-What only the server can limit is in `serving.py`.
+They limit what a client sends. For one that does not read, have the socket's
+`send_message` put messages into an outbox, see `connections.py`. What only the
+server can limit is in `serving.py`.
 
 Needs: litestar, `messages.py` and what it needs.
 """
@@ -47,18 +49,22 @@ class TokenBucket:
             wanted = "a rate above 0 and a burst of at least 1"
             raise ValueError(f"expected {wanted}, but got {rate} and {burst}")
         self._each = 1 / rate
-        self._burst = burst / rate
+        self._span = burst / rate
         self._full_at = -math.inf
 
-    def take(self) -> float:
+    def take(self, waited: float = 0.0) -> float:
         """Take a token, if there is one.
+
+        Args:
+            waited: How long the message may have waited for us, in seconds.
+                Tokens have come back since then, more than `burst` if need be.
 
         Returns:
             0 if it was taken; else how long until there is one, in seconds.
         """
         now = asyncio.get_running_loop().time()
-        full_at = max(self._full_at, now) + self._each
-        wait = full_at - now - self._burst
+        full_at = max(self._full_at, now - waited) + self._each
+        wait = full_at - now - self._span
         if wait > 1e-6:  # which floats may be off by
             return wait
         self._full_at = full_at
@@ -67,6 +73,9 @@ class TokenBucket:
 
 class Limited(Generic[T]):
     """A socket whose client may not be too fast, nor idle for too long.
+
+    That an answer took its time, and messages have piled up meanwhile, is not
+    the client's fault, and does not count.
 
     Args:
         socket: Receives and sends messages.
@@ -90,6 +99,8 @@ class Limited(Generic[T]):
         self._socket = socket
         self._bucket = TokenBucket(rate, burst)
         self._idle_timeout = idle_timeout
+        self._heard_at = math.inf
+        self._behind = 0.0
 
     async def receive_message(self) -> T:
         """Receive a message.
@@ -99,10 +110,16 @@ class Limited(Generic[T]):
 
         Raises:
             MessageError: It came too soon (`rate_limited`), and is dropped.
-            WebSocketException: Nothing came for too long (4408).
+            WebSocketException: Nothing came for too long (4408). Or what the
+                socket raises.
         """
+        now = asyncio.get_running_loop().time
+        asked_at = now()
+        self._behind += max(0.0, asked_at - self._heard_at)
         message = await self._heard()
-        if wait := self._bucket.take():
+        self._heard_at = now()
+        self._behind = max(0.0, self._behind - (self._heard_at - asked_at))
+        if wait := self._bucket.take(self._behind):
             raise MessageError(
                 ErrorCode.RATE_LIMITED,
                 "too many messages in too short a time",
@@ -120,8 +137,9 @@ class Limited(Generic[T]):
         await self._socket.send_message(message)
 
     async def _heard(self) -> T:
-        # The second time for what came just when time was up.
-        for patience in (self._idle_timeout, 0):
+        # The second time for what came just when time was up, or while the
+        # loop was late.
+        for patience in (self._idle_timeout, 0.01):
             try:
                 async with asyncio.timeout(patience) as idle:
                     return await self._socket.receive_message()
@@ -139,12 +157,15 @@ def limit_size(
 ) -> list[Format[T]]:
     """Refuse messages that are too large, before they are decoded.
 
+    Call it once, and not for each connection: who has the same format gets the
+    same bytes.
+
     Args:
         formats: How messages are written.
         max_bytes: How large one may be, in bytes of UTF-8 if it is text.
 
     Returns:
-        The same formats; their `decode` raises `MessageError` (`too_large`).
+        Formats whose `decode` raises `MessageError` (`too_large`), too.
     """
 
     def limited(form: Format[T]) -> Format[T]:

@@ -58,6 +58,8 @@ class Rooms:
         manager: Whose connections join.
         may_join: Asked, with a connection and a room's name, whether it may
             join. The client cannot tell "no" from "there is no such room".
+            What counts is what you know after your last `await`: `leave()`
+            takes back no join that still waits.
         announce: Called with a room's name, the people who have come, and
             those who have left. A person has come with the first connection
             and left with the last. Who is back within `announce_after` had
@@ -222,7 +224,7 @@ class Rooms:
             sender: Who says it; it has to be a member. None if the server
                 does.
             exclude: Members who do not get it.
-            key: What the message is the latest of, as in
+            key: What the message is the latest of in this room, as in
                 `ConnectionManager.broadcast()`.
 
         Returns:
@@ -231,13 +233,15 @@ class Rooms:
         Raises:
             MessageError: The sender is no member (`forbidden`), whether there
                 is such a room or not.
-            TypeError: The message cannot be encoded.
+            TypeError: The message cannot be encoded; see `broadcast()`.
         """
         members = self._members.get(room, {})
         if sender is not None and sender not in members:
             raise MessageError(
                 ErrorCode.FORBIDDEN, "join the room before you speak in it"
             )
+        if key is not None:
+            key = room, key
         return self._manager.broadcast(
             message, to=members, exclude=exclude, key=key
         )

@@ -444,6 +444,17 @@ async def test_the_latest_of_a_key_is_what_counts():
         assert await ada.heard() == [4]
 
 
+async def test_a_key_is_the_latest_in_its_room():
+    """Rooms: a key means something in one room, and another in the next."""
+    house = House(manager=ConnectionManager(when_full="latest"))
+    async with house.visit("ada") as [ada]:
+        for room in ("gold", "tea"):
+            await house.rooms.join(ada.connection, room)
+            for price in (1, 2):
+                house.rooms.send(room, f"{room} {price}", key="price")
+        assert await ada.heard() == ["gold 2", "tea 2"]
+
+
 async def test_who_has_no_room_for_a_message_leaves_during_the_send():
     """Rooms: a member that does not read is out, and all others hear
     everything.
