@@ -6,6 +6,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 export NO_MKDOCS_2_WARNING = 1
 export JUPYTER_PLATFORM_DIRS = 1
+# Python is started hundreds of times, and should not compile all anew then.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help start lab test test-browsers test-rest lint run clean
