@@ -1,5 +1,6 @@
 """What a reader meets, in a real browser."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    Route,
     ViewportSize,
     expect,
 )
@@ -182,9 +184,34 @@ def test_search_lands_on_the_section(
         result = page.locator(f'.md-search-result a[href$="{path}#{anchor}"]')
         result.evaluate(UNFOLD)
         result.click()
-        page.wait_for_url(lambda url, a=anchor: url.endswith(f"#{a}"))
+        # The address follows the reader: its end may soon be another.
+        expect(page).to_have_url(re.compile(f"{re.escape(path)}(#.*)?$"))
         expect(page.locator(f"[id='{anchor}']")).to_be_in_viewport()
         box.fill("")
+
+
+# The theme notes late where a reader is: first how far down, then the section.
+@pytest.mark.parametrize("meanwhile", [150, 1000])
+def test_the_next_chapter_begins_at_its_top_and_has_its_own_address(
+    site: Site, open_page: Callable[..., Page], meanwhile: int
+):
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(f"{site.url}notebooks/00-life/")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/01-handlers/", hold)
+    with page.expect_request("**/01-handlers/"):
+        page.get_by_role("link", name="Next: 1").click()  # scrolls down first
+    page.clock.run_for(meanwhile)
+    held[0].continue_()
+    expect(page.get_by_role("link", name="Next: 2")).to_be_attached()
+    page.clock.run_for(1000)
+    assert page.url == f"{site.url}notebooks/01-handlers/"
+    assert page.evaluate("scrollY") == 0
 
 
 def test_a_chapter_is_complete_without_scripts(
