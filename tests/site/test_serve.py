@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
 from urllib.request import urlopen
@@ -39,9 +39,15 @@ def serving(
 
 
 def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Find one below those that are given to whoever asks for any port.
+
+    It is not given to another test between two times that it is used here.
+    """
+    for port in range(10_000, 32_000):
+        with socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def test_the_site_is_built_and_served_until_interrupted(tmp_path: Path):
