@@ -1,8 +1,10 @@
 """What a reader meets, in a real browser."""
 
+import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +80,8 @@ def violations(
     page: Page, options: dict[str, Any], within: str = ":root"
 ) -> list[str]:
     """What axe finds to be serious, and where."""
-    results = Axe().run(page, within, options)
+    there = page.evaluate("'axe' in window")  # half a megabyte to be read
+    results = (Axe("axe") if there else Axe()).run(page, within, options)
     return [
         f"{violation['id']}: {node['html'][:200]}"
         for violation in results.response["violations"]
@@ -104,6 +107,22 @@ def complaints(page: Page, known: set[str]) -> list[str]:
     return found
 
 
+@contextmanager
+def nothing_to_find(site: Site) -> Generator[None]:
+    """Leave the search's index empty.
+
+    Each page that is loaded reads all of it, which takes longer than to look
+    at the page.
+    """
+    index = site.folder / "search/search_index.json"
+    whole = index.read_text("utf-8")
+    index.write_text(json.dumps(json.loads(whole) | {"docs": []}), "utf-8")
+    try:
+        yield
+    finally:
+        index.write_text(whole, "utf-8")
+
+
 @pytest.fixture(scope="module")
 def visits(site: Site, browser: Browser) -> list[Visit]:
     """Every page, seen wide and narrow, light and dark."""
@@ -125,16 +144,23 @@ def visits(site: Site, browser: Browser) -> list[Visit]:
     page.on("console", on_console)
     page.on("pageerror", lambda error: seen[-1].problems.append(str(error)))
     page.on("request", on_request)
-    for built in site.pages:
-        visit = Visit(built.path)
+
+    def look(path: str) -> None:
+        visit = Visit(path)
         seen.append(visit)
         page.set_viewport_size(DESKTOP)
-        page.goto(site.url + built.path)
+        page.goto(site.url + path)
         page.set_viewport_size(PHONE)
         visit.overflow = page.evaluate(OVERFLOW)
-        page.set_viewport_size(DESKTOP)
         page.evaluate(TAKE_OUT_LISTINGS)
+        page.set_viewport_size(DESKTOP)
         visit.violations = complaints(page, looks)
+
+    first, *others = site.pages
+    look(first.path)
+    with nothing_to_find(site):
+        for built in others:
+            look(built.path)
     context.close()
     return seen
 
@@ -217,8 +243,9 @@ def test_the_next_chapter_begins_at_its_top_and_has_its_own_address(
 def test_a_chapter_is_complete_without_scripts(
     site: Site, open_page: Callable[..., Page]
 ):
+    page = open_page("about:blank", scripts=False)
     for chapter in site.chapters:
-        page = open_page(site.url + chapter.path, scripts=False)
+        page.goto(site.url + chapter.path)
         shown = page.locator("article").inner_text()
         path = (ROOT / chapter.path.rstrip("/")).with_suffix(".ipynb")
         for cell in nbformat.read(path, as_version=4).cells:
