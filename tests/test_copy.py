@@ -36,6 +36,20 @@ REPORT = "report.xml"
 INSTALLED = Path(sysconfig.get_path("purelib"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hypothesis_learns_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Let the copies share what Hypothesis finds out about installed code.
+
+    That takes seconds, and is the same for all.
+    """
+    folder = tmp_path_factory.mktemp("hypothesis")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(folder))
+        yield
+
+
 def path_of_test(module: Path) -> Path:
     """Where the test of a module is."""
     return Path("tests") / module.with_name(f"test_{module.name}")
