@@ -24,6 +24,8 @@ def serving(
 ) -> Generator[subprocess.Popen[str]]:
     # It opens a browser: here, one that does nothing.
     switches = {"NO_MKDOCS_2_WARNING": "1", "BROWSER": "true", "LIVE": "0"}
+    # What a shell runs in the background ignores SIGINT, and so would this.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "docs/machinery/serve.py", str(port)],
         cwd=project,
@@ -32,6 +34,7 @@ def serving(
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
