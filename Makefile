@@ -6,9 +6,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 export NO_MKDOCS_2_WARNING = 1
 export JUPYTER_PLATFORM_DIRS = 1
+# Python is started hundreds of times, and should not compile all anew then.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help start lab test test-browsers test-rest lint run clean
+.PHONY: help start lab test test-browsers test-copies test-rest lint run clean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,20 +29,34 @@ test: $(READY) lint  ## run everything that proves the project
 	  "Firefox is needed to test the site in it, too"
 	@.ci/ensure "$(BIN)/playwright --version" libatomic1 \
 	  "libatomic is needed by what drives the browser"
+	@$(BIN)/python docs/machinery/live/bundle.py >/dev/null
 	@echo "· what opens browsers; all else runs beside it and reports last"
-	@$(MAKE) --no-print-directory --jobs=2 test-browsers test-rest
+	@$(MAKE) --no-print-directory --jobs=3 test-browsers test-copies test-rest
 
-# What opens a browser and is not listed here runs with the rest, and then two
-# browsers have two cores between them: slower, and not wrong.
-BROWSERS := tests/site tests/claims/test_browser.py tests/live/test_sockets.py \
-  tests/snippets/test_chat.py tests/snippets/testing/test_browser.py
+# Three lanes for two cores: two of them wait much, for servers and time-outs.
+# What opens a browser and is not in the first disturbs the one that is there:
+# slower, and not wrong. Tests of snippets and their copies have to be in one.
+COPY := tests/test_copy.py::test_a_copy_passes_its_own_test_and_is_covered
+BROWSERS := $(filter-out %_faults.py %_serve.py,$(wildcard tests/site/test_*.py)) \
+  tests/claims/test_browser.py tests/live/test_sockets.py \
+  tests/snippets/test_chat.py tests/snippets/testing/test_browser.py \
+  '$(COPY)[testing.browser]'
+COPIES := tests/test_copy.py tests/snippets tests/live/test_chapters.py \
+  tests/notebooks/test_notebooks.py
 
 test-browsers:
 	@$(BIN)/pytest $(BROWSERS)
 
+test-copies:
+	@$(call at-its-end,$(BIN)/pytest $(COPIES) $(BROWSERS:%=--deselect=%))
+
 test-rest:
-	@report=$$(mktemp); $(BIN)/pytest $(BROWSERS:%=--ignore=%) >$$report 2>&1; \
-	  status=$$?; cat $$report; rm $$report; exit $$status
+	@$(call at-its-end,$(BIN)/pytest $(BROWSERS:%=--deselect=%) \
+	  $(COPIES:%=--deselect=%))
+
+# Run a command, and show only then what it has said.
+at-its-end = report=$$(mktemp); $(1) >$$report 2>&1; status=$$?; \
+  cat $$report; rm $$report; exit $$status
 
 lint: $(READY)  ## check style, types, spelling and notebooks
 	@echo "· ruff, ty, codespell, notebooks"

@@ -3,6 +3,7 @@
 For each module, found by looking: the module, the modules that it and its test
 name, and the test go into a fresh package, and the test has to pass there,
 out of sight of this project, and to run every line and branch of the module.
+Where the copies run, the originals need not: conftest.py leaves them out.
 """
 
 import ast
@@ -12,13 +13,17 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from .conftest import LEFT
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -27,7 +32,22 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 PACKAGE = "copied"
+REPORT = "report.xml"
 INSTALLED = Path(sysconfig.get_path("purelib"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hypothesis_learns_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Let the copies share what Hypothesis finds out about installed code.
+
+    That takes seconds, and is the same for all.
+    """
+    folder = tmp_path_factory.mktemp("hypothesis")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(folder))
+        yield
 
 
 def path_of_test(module: Path) -> Path:
@@ -86,8 +106,12 @@ def copy(module: Path, into: Path) -> None:
         for folder in target.relative_to(into).parents[:-1]:
             (into / folder / "__init__.py").touch()
     text = (ROOT / test).read_text(encoding="utf-8")
-    text = re.sub(r"\bsnippets\b", PACKAGE, text)
-    (into / test.name).write_text(text, encoding="utf-8")
+    (into / test.name).write_text(renamed(text), encoding="utf-8")
+
+
+def renamed(text: str) -> str:
+    """Put the name of the package of copies where ours is."""
+    return re.sub(r"\bsnippets\b", PACKAGE, text)
 
 
 def python(
@@ -109,7 +133,7 @@ def python(
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -172,15 +196,37 @@ def try_copy(module: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         *("-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto"),
         *("-p", "pytest_cov.plugin", f"--cov={dotted}", "--cov-branch"),
         *("--cov-report=term-missing", "--cov-fail-under=100"),
+        f"--junitxml={REPORT}",
         path_of_test(module).name,
         cwd=folder,
     )
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def passed(report: Path) -> Counter[str]:
+    """Count the tests that passed, of which nothing but that is told."""
+    cases = ET.parse(report).iter("testcase")
+    return Counter(case.attrib["name"] for case in cases if not len(case))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(
+            module,
+            marks=pytest.mark.runs(path_of_test(module)),
+            id=".".join(module.with_suffix("").parts[1:]),
+        )
+        for module in MODULES
+    ],
+)
 def test_a_copy_passes_its_own_test_and_is_covered(
-    module: Path, tmp_path: Path
+    module: Path, tmp_path: Path, pytestconfig: pytest.Config
 ):
     copy(module, tmp_path)
     run = try_copy(module, tmp_path)
-    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    if run.returncode:
+        pytest.fail(run.stdout + run.stderr, pytrace=False)
+    ran = passed(tmp_path / REPORT)
+    assert ran
+    left = pytestconfig.stash[LEFT][ROOT / path_of_test(module)]
+    assert Counter(map(renamed, left)) - ran == Counter()

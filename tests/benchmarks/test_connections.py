@@ -10,22 +10,24 @@ from fanout_tables import goals, tables
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 FOUND = json.loads((RESULTS / "connections.json").read_text("utf-8"))
+TABLES = tables(FOUND)
+PLOTS = plots(FOUND)  # once: to draw them takes seconds
 
 
-@pytest.mark.parametrize("name", tables(FOUND))
+@pytest.mark.parametrize("name", TABLES)
 def test_a_stored_table_has_the_stored_numbers(name: str):
-    assert (RESULTS / name).read_text("utf-8") == tables(FOUND)[name]
+    assert (RESULTS / name).read_text("utf-8") == TABLES[name]
 
 
-@pytest.mark.parametrize("name", plots(FOUND))
+@pytest.mark.parametrize("name", PLOTS)
 def test_a_stored_plot_shows_the_stored_numbers(name: str):
     plot = (RESULTS / name).read_text("utf-8")
-    assert plot == plots(FOUND)[name]
+    assert plot == PLOTS[name]
     assert len(plot.encode()) < 40_000
 
 
 def test_plots_can_stand_on_one_page():
-    drawn = "".join(plots(FOUND).values())
+    drawn = "".join(PLOTS.values())
     ids = [part.partition('"')[0] for part in drawn.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
     assert "<style" not in drawn  # which would be one for the whole page

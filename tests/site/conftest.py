@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
-expect.set_options(timeout=20_000)  # on a machine with other things to do
+expect.set_options(timeout=30_000)  # on a machine with other things to do
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ STATE = """(name, state) => {
 }"""
 SAYS = """(words) => document.querySelector(".live [role=status]")
     .textContent.includes(words)"""
-SHOWN = """(end) => location.pathname.endsWith(end)
-    && document.querySelector(".live")"""
+# The address is there before the chapter is.
+SHOWN = """(chapter) => document.querySelector(
+    `.chapter-facts:has([href$="${chapter}.ipynb"]) + .live`) !== null"""
 HEARD = """(words) => [...document.querySelectorAll("[role=log] .received")]
     .some(({ textContent }) => textContent.includes(words))"""
 DRAWN = "(words) => document.body.textContent.includes(words)"
@@ -43,9 +44,9 @@ class Reader:
 
     def open(self, chapter: str) -> None:
         """Follow the link to a chapter: Python stays where it is."""
-        if not self.browser.run(SHOWN, f"{chapter}/"):
+        if not self.browser.run(SHOWN, chapter):
             self.browser.click(f"nav a[href$='{chapter}/']")
-        self.browser.until(SHOWN, f"{chapter}/")
+        self.browser.until(SHOWN, chapter)
 
     def write(self, cell: str, source: str) -> None:
         """Type code into a cell instead of what is there."""
@@ -70,7 +71,7 @@ def reader(site: Site) -> Iterator[Reader]:
         pytest.fail(f"no Firefox: install one of {', '.join(PROGRAMS)}")
     with firefox(found) as browser:
         browser.open(f"{site.url}notebooks/00-life/")
-        browser.until(SHOWN, "00-life/")
+        browser.until(SHOWN, "00-life")
         reader = Reader(browser, {})
         reader.published = reader.outputs()
         browser.click(".live .md-button--primary")

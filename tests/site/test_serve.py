@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
 from urllib.request import urlopen
@@ -24,6 +24,8 @@ def serving(
 ) -> Generator[subprocess.Popen[str]]:
     # It opens a browser: here, one that does nothing.
     switches = {"NO_MKDOCS_2_WARNING": "1", "BROWSER": "true", "LIVE": "0"}
+    # What a shell runs in the background ignores SIGINT, and so would this.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "docs/machinery/serve.py", str(port)],
         cwd=project,
@@ -32,6 +34,7 @@ def serving(
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
@@ -39,9 +42,15 @@ def serving(
 
 
 def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Find one below those that are given to whoever asks for any port.
+
+    It is not given to another test between two times that it is used here.
+    """
+    for port in range(10_000, 32_000):
+        with socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def test_the_site_is_built_and_served_until_interrupted(tmp_path: Path):

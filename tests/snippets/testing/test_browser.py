@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -34,7 +35,7 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)  # on a machine with other things to do
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,8 @@ async def submit(frame: FrameLocator, button: str, **fields: str) -> None:
 async def logs(frame: FrameLocator, *lines: str) -> None:
     """Expect these to be the last lines of the log."""
     entries = frame.get_by_role("log").locator("p")
-    await expect(entries.last).to_have_text(lines[-1])
+    for place, line in enumerate(reversed(lines), start=1):
+        await expect(entries.nth(-place)).to_have_text(line)
     texts = await entries.all_text_contents()
     assert [text.strip() for text in texts[-len(lines) :]] == [*lines]
 
@@ -267,7 +269,7 @@ async def test_a_page_is_accessible_and_narrow(
 async def test_diagrams_are_not_sent_faster_than_they_can_be_seen(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(module, "PACE", 0.2)
+    monkeypatch.setattr(module, "PACE", pace := 0.2)
     app = Tap(create_app())
     async with connect(app, "/bye"):
         pass
@@ -275,6 +277,7 @@ async def test_diagrams_are_not_sent_faster_than_they_can_be_seen(
         opened(app, Pane("frames")) as live,
         on_the_wire(live).connect(FRAMES) as watch,
     ):
+        began = monotonic()
         diagrams = [str(await watch.receive())]
         assert "handshake /bye" in diagrams[0]  # what had passed before
         async with on_the_wire(live).connect("/echo") as client:
@@ -283,7 +286,8 @@ async def test_diagrams_are_not_sent_faster_than_they_can_be_seen(
                 await client.receive()
         while "message 29" not in diagrams[-1]:
             diagrams.append(str(await watch.receive()))
-    assert len(diagrams) < 10
+        took = monotonic() - began
+    assert len(diagrams) < 3 + took / pace
     assert live.tap is app
 
 
@@ -403,11 +407,11 @@ async def test_opening_can_be_given_up():
             ended.set()
 
     opening = asyncio.create_task(panes(create_app(on_startup=[think])))
-    await asyncio.wait_for(starting.wait(), 5)
+    await asyncio.wait_for(starting.wait(), 30)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    await asyncio.wait_for(ended.wait(), 15)
+    await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_watcher_may_go_while_a_diagram_is_on_its_way():
@@ -433,7 +437,7 @@ async def test_a_watcher_may_go_while_a_diagram_is_on_its_way():
             "query_string": b"",
             "subprotocols": [],
         }
-        await asyncio.wait_for(live._answer(scope, receive, send), 5)
+        await asyncio.wait_for(live._answer(scope, receive, send), 30)
     assert sent == ["websocket.accept", "websocket.send"]
 
 

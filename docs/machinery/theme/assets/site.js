@@ -1,4 +1,14 @@
-// What the theme leaves to be done for those who use a keyboard.
+// What the theme leaves to be done, most of it for those who use a keyboard.
+
+// The theme notes in the history where on a page the reader is, and it does so
+// late: who follows a link soon after scrolling would have the old page's
+// section in the new page's address, and be as far down on it. So nothing is
+// noted while the address is that of a page that is still to come.
+let shown; // the path of the page that is there
+const { replaceState } = history;
+history.replaceState = (...note) => {
+  if (location.pathname === shown) replaceState.apply(history, note);
+};
 
 // A part that scrolls sideways can be focused, and so scrolled with arrow keys.
 const scrolling = ".output, figure.frames, .md-typeset__scrollwrap";
@@ -29,6 +39,7 @@ document.addEventListener("shown", ({ target }) => {
 
 // Runs on the first page and on each one that instant navigation brings.
 document$.subscribe(() => {
+  shown = location.pathname;
   for (const part of document.querySelectorAll(scrolling)) sizes.observe(part);
 });
 
