@@ -162,23 +162,52 @@ def only(*names: str, folder: Path) -> Path:
     return folder
 
 
-def test_messages_need_litestar_and_pytest_and_nothing_else(tmp_path: Path):
-    packages = only("litestar", "pytest", folder=tmp_path / "packages")
+ON_THE_WIRE = ("litestar", "pytest", "uvicorn", "websockets")
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("messages", ("litestar", "pytest")),
+        ("closing", ON_THE_WIRE),
+        ("connections", ON_THE_WIRE),
+        ("limits", ON_THE_WIRE),
+        ("rooms", ON_THE_WIRE),
+    ],
+)
+def test_the_core_needs_few_packages_and_is_typed(
+    module: str, names: tuple[str, ...], tmp_path: Path
+):
+    packages = only(*names, folder=tmp_path / "packages")
     there = {path.name for path in packages.iterdir()}
-    assert {"litestar", "msgspec", "pytest", "anyio"} <= there
-    assert not there & {"hypothesis", "websockets", "httpx_ws", "coverage"}
-    module = Path("snippets/messages.py")
-    copy(module, tmp_path)
+    assert {"msgspec", "anyio", *names} <= there
+    assert not there & {"hypothesis", "httpx_ws", "wsproto", "coverage"}
+    source, project = Path(f"snippets/{module}.py"), tmp_path / "project"
+    project.mkdir()
+    copy(source, project)
     run = python(
         *("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
         *("-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto"),
-        path_of_test(module).name,
-        cwd=tmp_path,
+        path_of_test(source).name,
+        cwd=project,
         packages=packages,
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert " passed" in run.stdout
     assert "skipped" not in run.stdout
+    typed = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ty"), "check", "."),
+            *("--error-on-warning", "--python-version", "3.11"),
+            *("--extra-search-path", packages),
+        ],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert typed.returncode == 0, typed.stdout
 
 
 def try_copy(module: Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from asgi_lifespan import LifespanManager, LifespanNotSupported
 
 from .client import ASGIApp
 
-_STARTUP = 5
+_STARTUP = 30
 """How long an app may take to start or stop, in seconds."""
 
 # By id, because a Litestar app can be neither hashed nor weakly referenced;
