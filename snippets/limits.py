@@ -116,9 +116,12 @@ class Limited(Generic[T]):
         now = asyncio.get_running_loop().time
         asked_at = now()
         self._behind += max(0.0, asked_at - self._heard_at)
-        message = await self._heard()
-        self._heard_at = now()
-        self._behind = max(0.0, self._behind - (self._heard_at - asked_at))
+        try:
+            message = await self._heard()
+        finally:
+            self._heard_at = now()
+            listened = self._heard_at - asked_at
+            self._behind = max(0.0, self._behind - listened)
         if wait := self._bucket.take(self._behind):
             raise MessageError(
                 ErrorCode.RATE_LIMITED,

@@ -194,6 +194,22 @@ async def test_time_in_which_nothing_came_counts_for_nobody():
         await limited.receive_message()
 
 
+async def test_nonsense_after_a_silence_buys_no_burst():
+    line, clock = Line(Say()), asyncio.get_running_loop()
+    limited = Limited(line)
+    await limited.receive_message()
+    nonsense = MessageError(ErrorCode.INVALID_JSON, "what?")
+    clock.call_later(50, line.come.put_nowait, nonsense)
+    with pytest.raises(MessageError):
+        await limited.receive_message()
+    for _ in range(100):
+        line.come.put_nowait(Say())
+    for _ in range(20):
+        await limited.receive_message()
+    with pytest.raises(MessageError, match="too many"):
+        await limited.receive_message()
+
+
 async def test_what_a_limited_socket_sends_is_sent():
     line = Line()
     limited = Limited(line)
