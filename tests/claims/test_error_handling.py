@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import io
+import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -352,3 +354,36 @@ async def test_litestars_log_has_what_a_client_chose(
         assert [message async for message in client] == []
     assert "path='/hunter1'" in caplog.text
     assert "base 10: 'hunter2'" in caplog.text
+
+
+class NoWords(logging.Formatter):
+    """Tells the type of an exception, and not what it says."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return ei[0].__name__
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_formatter_keeps_words_out_of_its_own_handler(
+    monkeypatch: pytest.MonkeyPatch, *, first: bool
+):
+    """A `Formatter` with a `formatException` of its own keeps the words of
+    exceptions out of what its handler writes
+    → false: `logging` keeps the text that the first handler's formatter has
+    made, and gives it to all others. It has to be on each of them.
+    """
+    texts = [io.StringIO(), io.StringIO()]
+    plain, careful = map(logging.StreamHandler, texts)
+    careful.setFormatter(NoWords())
+    logger = logging.getLogger("of this test")
+    handlers = [careful, plain] if first else [plain, careful]
+    monkeypatch.setattr(logger, "handlers", handlers)
+    monkeypatch.setattr(logger, "propagate", False)
+    try:
+        int("7 teas")
+    except ValueError:
+        logger.exception("no answer")
+    said = texts[1].getvalue()
+    assert said.startswith("no answer")
+    assert "ValueError" in said
+    assert ("7 teas" in said) == (not first)
