@@ -266,7 +266,7 @@ class Connection:
             while True:
                 if outbox and self._timer is None:
                     self._sending_since = time()
-                    self._evict_if_stuck()  # not yet: this sets the timer
+                    self._evict_if_stuck()  # nothing is, but the timer is set
                 while outbox:
                     frame = outbox.pop(0)
                     self._bytes -= frame.size

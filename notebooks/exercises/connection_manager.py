@@ -265,7 +265,10 @@ LEAKED = "An error ended the connection, and the seat is still taken."
 LATE = "The connection was closed, and the seat is free only later."
 TWICE = "A seat was freed twice: by then it may be somebody else's."
 REFUSED = "Somebody was refused, and a seat is taken nevertheless."
-NEVER = "The visitor has left, and the seat is still taken."
+NEVER = (
+    "The visitor has left, and the seat is still taken. If you give `at_end` "
+    "a function, what is it called with?"
+)
 NO_SEAT = "Somebody is here, and has no seat."
 
 
@@ -444,6 +447,7 @@ seats = Exercise(
         Mutant(LEAKED, {_SEAT: _AFTERWARDS}),
         Mutant(LATE, {_SEAT: _FINALLY}),
         Mutant(NEVER, {_AT_END: ""}),
+        Mutant(NEVER, {"lambda _:": "lambda:"}),
         Mutant(NO_SEAT, {_TAKE: ""}),
         Mutant(
             TWICE,
