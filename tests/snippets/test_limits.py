@@ -169,9 +169,13 @@ async def test_who_keeps_to_the_rate_is_heard_however_busy_we_are(busy: float):
 
 async def test_who_floods_a_busy_handler_gains_nothing_but_that_time():
     """Limits: twenty at once, and ten for each second that it took."""
-    line = Line(*[Say(ref=number) for number in range(100)])
+    line, clock = Line(Say()), asyncio.get_running_loop()
     limited = Limited(line)
     await limited.receive_message()
+    clock.call_later(50, line.come.put_nowait, Say())
+    await limited.receive_message()
+    for number in range(100):
+        line.come.put_nowait(Say(ref=number))
     await asyncio.sleep(3)
     for _ in range(49):
         await limited.receive_message()
