@@ -91,6 +91,12 @@ async def test_who_waits_as_long_as_told_is_not_too_early(rate: float):
         assert clock.time() - begun == pytest.approx(1 / rate, abs=1e-5)
 
 
+async def test_tokens_come_back_while_messages_wait():
+    bucket = TokenBucket(rate=10, burst=20)
+    taken = [bucket.take(waited=3) == 0 for _ in range(100)]
+    assert taken == [True] * 50 + [False] * 50
+
+
 async def test_what_is_refused_costs_no_token():
     bucket = TokenBucket(rate=1, burst=1)
     bucket.take()
