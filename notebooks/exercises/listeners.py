@@ -160,8 +160,14 @@ bill = Exercise(
             SECOND_APP,
             {"def bill_solution()": "kept = []\n\n\ndef bill_solution()"}
             | {
+                # Litestar finds a handler's DTO by the sum of the addresses of
+                # its layers. By chance that of a second app is the same, and
+                # then it works, so the first sum has to be forgotten.
                 "    return Litestar([bill])": "    kept.append(bill)\n"
-                "    return Litestar(kept[:1])"
+                "    app = Litestar(kept[:1])\n"
+                "    if kept[1:]:\n"
+                "        kept[0].dto._dto_backends.clear()\n"
+                "    return app"
             },
         ),
     ],
