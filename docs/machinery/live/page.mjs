@@ -72,7 +72,9 @@ class Chapter {
     this.#asked += 1;
     queue = queue.then(async () => {
       if (round !== this.#round) return;
-      await runner.start();
+      const started = runner.start();
+      this.update(); // at once: what failed before is no news any more
+      await started;
       this.enliven();
       if (this.cells.length) await this.#run(choose());
     }).catch((error) => this.#fail(error.message)).finally(() => {
