@@ -27,6 +27,7 @@ from collections.abc import (
     Callable,
     Collection,
     Hashable,
+    Iterable,
     Iterator,
 )
 from contextlib import asynccontextmanager
@@ -48,6 +49,8 @@ JSON = as_json("json", object)
 """How messages are written if nothing else is said."""
 
 Callback = Callable[["Connection"], object]
+
+_DONE = CloseCode.NORMAL, ""
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._outbox: list[_Frame] = []  # a tenth of the size of a deque
         self._bytes = 0
-        self._at_end: dict[Callback, None] = {}
+        self._at_end: dict[Callback, bool] = {}
         self._goodbye: tuple[int, str] | None = None
         self._deadline: float | None = None  # of the block and the writer
         self._block: asyncio.Timeout | None = None
@@ -168,7 +171,7 @@ class Connection:
         check_code(code)
         return self._end((code, reason), flush=flush)
 
-    def at_end(self, callback: Callback) -> None:
+    def at_end(self, callback: Callback, *, at_once: bool = False) -> None:
         """Have a function called once, when the connection ends.
 
         It is called before the event loop runs anything else, however the
@@ -178,12 +181,25 @@ class Connection:
 
         Args:
             callback: The function; adding it twice changes nothing.
+            at_once: Whether it is called before all others, even in the middle
+                of a broadcast. So it must not send or close anything.
         """
         if callback not in self._at_end:
-            self._at_end[callback] = None
+            self._at_end[callback] = at_once
             if self.over:
-                self._manager._due.append((callback, self))
-                self._manager._settle()
+                self._tell([(callback, at_once)])
+
+    def _tell(self, callbacks: Iterable[tuple[Callback, bool]]) -> None:
+        """Call what is to be called at once, and have the others called."""
+        manager, at_once = self._manager, []
+        for callback, is_urgent in callbacks:
+            if is_urgent:
+                at_once.append(callback)
+            else:
+                manager._due.append((callback, self))
+        for callback in at_once:
+            manager._call(callback, self)
+        manager._settle()
 
     def _put(self, frame: _Frame) -> bool:
         """Queue a frame, if there is room or room can be made."""
@@ -243,14 +259,13 @@ class Connection:
         del manager._connections[self], manager._users[self.user][self]
         if not manager._users[self.user]:
             del manager._users[self.user]
-        manager._due.extend((each, self) for each in self._at_end)
         self._goodbye = goodbye
         if not flush:
             self._outbox.clear()
             self._bytes = 0
         self._wake()
         self._must_end()
-        manager._settle()
+        self._tell(self._at_end.items())
         return True
 
     def _must_end(self) -> None:
@@ -277,13 +292,30 @@ class Connection:
                     break
                 self._idle = self._loop.create_future()
                 await self._idle
-        except (WebSocketDisconnect, OSError, RuntimeError):
-            self._end(None)  # gone, or closed by another: RuntimeError
-        except Exception:
-            logger.exception("connection %s: cannot send", self.id)
-            self._end((CloseCode.INTERNAL_ERROR, "internal error"))
-        if self._goodbye is not None:
-            await close(self.socket, *self._goodbye)
+        except (WebSocketDisconnect, OSError):
+            self._end(None)  # gone
+            self._give_up()
+        except Exception as error:
+            if await self._fail(error):
+                logger.exception("connection %s: cannot send", self.id)
+        await self._say_goodbye()
+
+    async def _fail(self, error: Exception) -> bool:
+        """End with 1011; tell whether the error is one to be logged."""
+        failed = CloseCode.INTERNAL_ERROR, "internal error"
+        if not self._end(failed) and self._goodbye == _DONE:
+            self._goodbye = failed
+        # RuntimeError: another has closed, unless we still can.
+        return not isinstance(error, RuntimeError) or await self._say_goodbye()
+
+    async def _say_goodbye(self) -> bool:
+        if self._goodbye is None:
+            return False
+        try:
+            return await close(self.socket, *self._goodbye)
+        except asyncio.CancelledError:
+            self._give_up()  # close() says that one may try again
+            raise
 
     def _evict_if_stuck(self) -> None:
         """See whether a send takes too long; one timer for many sends."""
@@ -311,8 +343,12 @@ class Connection:
     async def _receive_last(self) -> Any:
         # The writers go first: many messages may be here already, and a
         # handler that is never made to wait would fill all outboxes.
-        await asyncio.sleep(0)
-        return await self._receive()
+        while True:
+            await asyncio.sleep(0)
+            event = await self._receive()
+            # What comes after our close comes too late.
+            if self._goodbye is None or event["type"] != "websocket.receive":
+                return event
 
     async def _finish(
         self, goodbye: tuple[int, str] | None, *, flush: bool
@@ -332,7 +368,11 @@ class Connection:
         finally:
             if not self._writer.done():  # so no close frame gets through
                 self._writer.cancel()
-                cast("dict[str, object]", self.socket.scope)[CLOSED] = True
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Have nobody else try to close: it would wait for ever."""
+        cast("dict[str, object]", self.socket.scope)[CLOSED] = True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -459,7 +499,7 @@ class ConnectionManager:
                 try:
                     async with block:
                         yield connection
-                    goodbye, flush = (CloseCode.NORMAL, ""), True
+                    goodbye, flush = _DONE, True
                 except Exception as error:
                     if not (
                         isinstance(error, TimeoutError) and block.expired()
@@ -549,14 +589,16 @@ class ConnectionManager:
         and some would get that first.
         """
         while self._due and not self._held:
-            callback, connection = self._due.popleft()
-            self._held = True
-            try:
-                callback(connection)
-            except (Exception, asyncio.CancelledError):  # it is no task
-                logger.exception("connection %s: at its end", connection.id)
-            finally:
-                self._held = False
+            self._call(*self._due.popleft())
+
+    def _call(self, callback: Callback, connection: Connection) -> None:
+        held, self._held = self._held, True
+        try:
+            callback(connection)
+        except (Exception, asyncio.CancelledError):  # it is no task
+            logger.exception("connection %s: at its end", connection.id)
+        finally:
+            self._held = held
 
 
 def _frame(form: Format[Any], message: object, key: Hashable) -> _Frame:

@@ -177,7 +177,7 @@ class Rooms:
             )
         self._rooms.setdefault(connection, mine)[room] = None
         self._members.setdefault(room, {})[connection] = None
-        connection.at_end(self._leave_all)
+        connection.at_end(self._leave_all, at_once=True)
         self._count(room, connection.user, 1)
         return True
 

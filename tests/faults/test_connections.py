@@ -17,7 +17,13 @@ from litestar.exceptions import WebSocketException
 from snippets.connections import Connection, ConnectionManager, WhenFull
 from snippets.serving import listen
 from snippets.testing.client import Client, Closed, Refused
-from snippets.testing.faults import half_open, reset, stalled, vanish
+from snippets.testing.faults import (
+    flood,
+    half_open,
+    reset,
+    stalled,
+    vanish,
+)
 from snippets.testing.process import process
 from snippets.testing.server import Server
 from snippets.testing.wire import Raw, raw
@@ -414,6 +420,30 @@ async def test_every_ending_leaves_at_once_and_closes_once(
         assert len(logged) == (act is fail)
         assert all(connection.id in record.message for record in logged)
         assert [line for line in server.log if act is not cancel] == []
+
+
+async def test_who_is_thrown_out_has_said_its_last_word(serving: Serving):
+    """Connection: after close(), nothing that the client says is handled."""
+    hall = Hall()
+
+    async def throw_out(connection: Connection, text: str) -> None:
+        await hall.say(connection, text)
+        connection.close(4403, "out")
+
+    async with serving(hall.app) as server, server.connect() as other:
+        await until(lambda: len(hall.manager) == 1)
+        hall.act = throw_out
+        async with server.connect() as client:
+            await flood(client, "buy!", 100)
+            async for _ in client:
+                pass
+            assert str(client.closed) == "4403 'out'"
+        await until(lambda: len(hall.handlers) == 1)
+        hall.act = hall.say
+        await other.send("who was that?")
+        heard = [await other.receive_json() for _ in range(2)]
+        assert heard == ["buy!", "who was that?"]
+    await hall.empty()
 
 
 async def test_a_server_that_stops_closes_with_1012(serving: Serving):

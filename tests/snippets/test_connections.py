@@ -536,15 +536,68 @@ async def test_a_close_of_your_own_stands(caplog: pytest.LogCaptureFixture):
     assert not caplog.records
 
 
-async def test_what_cannot_be_sent_closes(caplog: pytest.LogCaptureFixture):
+async def test_another_close_of_your_own_stands_too(
+    caplog: pytest.LogCaptureFixture,
+):
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        await peer.socket.close(4001, "mine")  # Litestar's, not ours
+        connection.send("too late")
+        await listen(peer.socket)
+        await settle()
+        assert connection.over
+    assert peer.closes == [(4001, "mine")]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("error", [Mistake, RuntimeError])
+async def test_what_cannot_be_sent_closes(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+):
+    """Connection: where a message is lost, the connection is closed."""
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        peer.failure = error("of the server, once")
+        connection.send("lost")
+        await listen(peer.socket)
+    assert now() < 1
+    assert peer.closes == [(1011, "internal error")]
+    assert caplog.messages == [f"connection {connection.id}: cannot send"]
+    [record] = caplog.records
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], error)
+
+
+async def test_what_cannot_be_sent_at_the_end_is_not_a_normal_end():
     """Connection: where a message is lost, the connection is closed."""
     peer = Peer()
     async with ConnectionManager().connect(peer.socket) as connection:
         peer.failure = Mistake("of the server, once")
         connection.send("lost")
-        await listen(peer.socket)
     assert peer.closes == [(1011, "internal error")]
-    assert caplog.messages == [f"connection {connection.id}: cannot send"]
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        peer.failure = Mistake("of the server, once")
+        connection.send("lost")
+        connection.close(4409, "replaced", flush=True)
+        await listen(peer.socket)
+    assert peer.closes == [(4409, "replaced")]
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+async def test_who_seems_to_have_gone_and_takes_nothing_is_not_waited_for(
+    error: type[Exception],
+):
+    peer = Peer()
+    manager = ConnectionManager(close_timeout=2)
+    async with manager.connect(peer.socket) as connection:
+        peer.failure = error("of a middleware, once")
+        connection.send("lost")
+        await settle()
+        peer.failure = None
+        peer.reads.clear()
+        await asyncio.sleep(60)
+    assert now() < 3
 
 
 async def test_a_cancelled_block_closes_with_1011():
@@ -733,6 +786,65 @@ async def test_a_block_that_does_not_hear_of_it_is_interrupted(
     ]
 
 
+@pytest.mark.parametrize("flush", [True, False])
+async def test_what_a_client_says_after_its_close_is_not_heard(*, flush: bool):
+    """Connection: after close(), nothing that the client says is handled."""
+    peer, heard = Peer(), []
+    async with ConnectionManager().connect(peer.socket) as connection:
+        for text in ("one", "two", "three"):
+            peer.say(text)
+        async for text in peer.socket.iter_data("text"):
+            heard.append(text)
+            connection.close(4403, "out", flush=flush)
+    assert heard == ["one"]
+    assert peer.closes == [(4403, "out")]
+
+
+async def test_who_goes_on_after_its_close_is_not_heard_for_ever():
+    """Connection: who does not end in `close_timeout` is interrupted."""
+    peer = stalled()
+
+    async def handle() -> None:
+        async with ConnectionManager(close_timeout=2).connect(
+            peer.socket
+        ) as connection:
+            connection.close()
+            await peer.socket.receive_data("text")
+
+    handler = asyncio.create_task(handle())
+    while not handler.done():
+        peer.say("and another thing")
+        await asyncio.sleep(0.1)
+    await handler
+    assert now() < 3
+
+
+async def test_the_last_words_of_who_has_left_are_heard():
+    """Connection: what a client said before it left is handled."""
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        peer.say("goodbye")
+        peer.leave()
+        peer.vanish()
+        connection.send("hello?")
+        await settle()
+        assert connection.over
+        heard = [text async for text in peer.socket.iter_data("text")]
+    assert heard == ["goodbye"]
+
+
+async def test_who_took_no_close_frame_is_not_sent_another():
+    """Connection: after the end, another close does not wait."""
+    peer = stalled()
+    async with ConnectionManager(close_timeout=2).connect(peer.socket) as it:
+        it.close()
+        await asyncio.sleep(60)
+    for _ in range(2):
+        assert not await asyncio.wait_for(close(peer.socket), 1)
+        await settle()  # the writer has ended, too
+    assert now() < 3
+
+
 async def test_an_interrupted_block_may_be_cancelled_as_well():
     """Connection: a cancellation is never mistaken for the interruption."""
     peer = stalled()
@@ -842,6 +954,38 @@ async def test_who_wants_to_know_of_the_end_is_told_once(
     assert caplog.messages == [f"connection {connection.id}: at its end"]
 
 
+async def test_who_has_to_know_at_once_is_told_before_all_others(
+    caplog: pytest.LogCaptureFixture,
+):
+    """Connection: who asks for it knows of an end at once, and first."""
+    told: list[object] = []
+
+    def late(connection: Connection) -> None:
+        told.append("late")
+
+    def first(connection: Connection) -> None:
+        told.append(connection.over)
+        connection.at_end(last)
+        raise Mistake
+
+    def last(connection: Connection) -> None:
+        told.append("last")
+        connection.at_end(told.append, at_once=True)
+        assert told[-1] is connection
+
+    manager = ConnectionManager(max_messages=1)
+    async with handled(manager, stalled()) as connection:
+        connection.at_end(late)
+        connection.at_end(first, at_once=True)
+        connection.send("on its way")
+        await settle()
+        connection.send("in the outbox")
+        connection.at_end(lambda _: manager.broadcast("nobody is here"))
+        assert manager.broadcast("too much") == 0
+        assert told == [True, "late", "last", connection]
+    assert caplog.messages == [f"connection {connection.id}: at its end"]
+
+
 async def test_a_cancellation_that_is_told_of_an_end_cancels_nobody(
     caplog: pytest.LogCaptureFixture,
 ):
@@ -867,6 +1011,7 @@ async def test_what_is_said_of_an_end_comes_after_what_ended_it():
         handled(manager, two),
     ):
         slow.at_end(lambda _: manager.broadcast("has left"))
+        slow.at_end(lambda _: None, at_once=True)
         slow.send("on its way")
         await settle()
         slow.send("in the outbox")

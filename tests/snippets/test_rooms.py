@@ -246,6 +246,31 @@ async def test_a_connection_that_begins_to_close_is_no_member_any_more():
             house.rooms.send("tea", "me too", sender=ada.connection)
 
 
+async def test_who_is_told_of_an_end_finds_nobody_left_behind(
+    caplog: pytest.LogCaptureFixture,
+):
+    """Rooms: who is told of an end finds that connection in no room."""
+    house = House()
+    rooms, seen = house.rooms, []
+
+    def tell(connection: Connection) -> None:
+        seen.append((rooms.of(connection), len(rooms.members("tea"))))
+        # Ends in the middle of the other's end.
+        other.connection.close()
+        assert rooms.of(other.connection) == ()
+        with pytest.raises(MessageError, match="join the room"):
+            rooms.send("tea", "boo", sender=other.connection)
+
+    async with house.visit("ada", "bob") as [ada, other]:
+        ada.connection.at_end(tell)  # before it has joined
+        for guest in (ada, other):
+            await rooms.join(guest.connection, "tea")
+        ada.connection.close()
+        assert seen == [((), 1)]
+        assert len(rooms) == 0
+    assert not caplog.records  # which is where an error of `tell` would be
+
+
 async def test_how_many_rooms_a_connection_may_be_in():
     """Rooms: a connection is in 50 rooms at most, and is told so."""
     house = House()
