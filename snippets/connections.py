@@ -462,7 +462,8 @@ class ConnectionManager:
         task is cancelled.
 
         Enter and leave it in one task, as in a handler or the lifespan of a
-        listener. Within the block, `receive` lets the writers go first.
+        listener. Within the block, `receive` lets the writers go first. What a
+        listener returns goes past the outbox and has no limit; `send()` it.
 
         Args:
             socket: The connection. It may be accepted already.

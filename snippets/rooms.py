@@ -52,7 +52,8 @@ def check_name(room: str) -> None:
 class Rooms:
     """The rooms of a manager's connections.
 
-    A connection that ends, or begins to, has left all its rooms at once.
+    A connection that ends, or begins to, has left all its rooms at once. Use
+    them in one event loop only, as their manager.
 
     Args:
         manager: Whose connections join.
