@@ -320,14 +320,14 @@ def door_solution(enter: Enter, log: list[str]) -> Litestar:
     @websocket("/door/{name:str}")
     async def door(socket: WebSocket, name: FromPath[str]) -> None:
         async with lifecycle(socket):
-            code, reason = CloseCode.FORBIDDEN, "not you"
             try:
                 await enter(name)
             except Full:
-                code, reason = CloseCode.TRY_AGAIN_LATER, "no table is free"
-                raise WebSocketException(detail=reason, code=code) from None
+                code = CloseCode.TRY_AGAIN_LATER
+                raise WebSocketException(detail="full", code=code) from None
             except Banned:
-                raise WebSocketException(detail=reason, code=code) from None
+                code = CloseCode.FORBIDDEN
+                raise WebSocketException(detail="not you", code=code) from None
             except Exception as error:
                 log.append(type(error).__name__)
                 raise
@@ -458,7 +458,7 @@ door = Exercise(
                 "type(error).__name__)\n                raise": (
                     "type(error).__name__)\n"
                     "                raise WebSocketException("
-                    "detail=reason, code=code) from None"
+                    "detail='not you', code=4403) from None"
                 )
             },
         ),
@@ -506,9 +506,10 @@ door = Exercise(
         Mutant(
             OUT,
             {
-                "            except Banned:\n                raise"
-                " WebSocketException(detail=reason, code=code) from None": (
-                    "            except Banned:\n                pass"
+                "                code = CloseCode.FORBIDDEN\n"
+                "                raise WebSocketException("
+                'detail="not you", code=code) from None': (
+                    "                pass"
                 )
             },
         ),

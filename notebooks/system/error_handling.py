@@ -4,6 +4,7 @@ The log has each connection's id, and nothing of what its client has sent.
 """
 
 import logging
+import traceback
 from functools import partial
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from litestar import Litestar, websocket
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import WebSocketException
 from litestar.params import FromPath
+from litestar.types import Scope
 from msgspec import Meta, field
 
 from snippets import messages
@@ -145,7 +147,7 @@ async def chat(socket: ChatSocket, member: NamedDependency[Member]) -> None:
         await member.join(Join(room="lobby"))
         try:
             await messages.converse(
-                Limited(socket, idle_timeout=3600),  # the page has no pings
+                Limited(socket, idle_timeout=3600),  # our page sends no Ping
                 within(5, partial(answer, member)),
             )
         except WebSocketException as closing:
@@ -153,8 +155,19 @@ async def chat(socket: ChatSocket, member: NamedDependency[Member]) -> None:
             raise
 
 
+async def write_down(error: Exception, _scope: Scope) -> None:
+    """Log what nobody else has: an error outside of all connections."""
+    if not isinstance(error, WebSocketException):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error("%s at %s", type(error).__name__, place.line)
+
+
 def create_app() -> Litestar:
     """Make the chat, with a house of its own."""
     house = Provide(House, use_cache=True, sync_to_thread=False)
     member = Provide(Member, sync_to_thread=False)
-    return Litestar([chat], dependencies={"house": house, "member": member})
+    return Litestar(
+        [chat],
+        dependencies={"house": house, "member": member},
+        after_exception=[write_down],
+    )

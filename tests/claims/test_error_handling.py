@@ -359,7 +359,7 @@ async def test_litestars_log_has_what_a_client_chose(
 class NoWords(logging.Formatter):
     """Tells the type of an exception, and not what it says."""
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+    def formatException(self, ei: Any) -> str:
         return ei[0].__name__
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from litestar import Litestar
 
+from snippets.connections import ConnectionManager
 from snippets.rooms import Rooms
-from snippets.testing import Client, connect
+from snippets.testing import Client, Refused, connect
 from snippets.testing.clock import SKIPPING
 from snippets.testing.faults import flood
 from snippets.testing.server import serve
@@ -126,6 +127,23 @@ class TestInNoTime:
         (record,) = log.records
         assert record.getMessage().endswith(": no answer")
         assert record.exc_info
+
+    async def test_a_bug_outside_of_all_connections_is_in_the_log(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ):
+        def of(self: ConnectionManager, user: object) -> None:
+            raise LookupError(f"{SECRET} {user}")
+
+        monkeypatch.setattr(ConnectionManager, "of", of)
+        with pytest.raises(Refused):
+            async with connect(create_app(), "/chat/eve"):
+                pass
+        (record,) = log.records
+        line = record.getMessage()
+        assert line.startswith("LookupError at raise LookupError(")
+        assert SECRET not in line
+        assert "eve" not in line
+        assert not record.exc_info
 
     async def test_who_is_silent_for_an_hour_is_closed(self):
         async with connect(create_app(), "/chat/ada", timeout=4000) as ada:
