@@ -33,7 +33,8 @@ MAX_REASON_BYTES = 123
 """A control frame holds 125 bytes, the code takes two (RFC 6455 §5.5)."""
 
 CLOSED = "closing.closed"
-"""The key in a connection's scope that says a close frame was sent."""
+"""The key in a connection's scope that says a close frame was sent, or that
+none can be sent any more."""
 
 
 class CloseCode(IntEnum):

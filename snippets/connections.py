@@ -155,7 +155,8 @@ class Connection:
 
         It is out of the manager and of all rooms at once. What is on its way
         and the close frame have `close_timeout`, and so has the block of
-        `connect()`, whose next `receive` says that the client has left.
+        `connect()`. Its next `receive` says that the client has left, whatever
+        the client has said meanwhile.
 
         Args:
             code: A code that may be sent, see `closing.check_code()`.
@@ -180,7 +181,7 @@ class Connection:
         raises is logged.
 
         Args:
-            callback: The function; adding it twice changes nothing.
+            callback: The function; adding it again changes nothing.
             at_once: Whether it is called before all others, even in the middle
                 of a broadcast. So it must not send or close anything.
         """
@@ -301,12 +302,20 @@ class Connection:
         await self._say_goodbye()
 
     async def _fail(self, error: Exception) -> bool:
-        """End with 1011; tell whether the error is one to be logged."""
+        """Say goodbye with 1011, if nothing else is said.
+
+        Returns:
+            Whether the error is to be logged: not if another has closed, which
+            servers report as RuntimeError.
+        """
         failed = CloseCode.INTERNAL_ERROR, "internal error"
-        if not self._end(failed) and self._goodbye == _DONE:
+        if not self._end(failed) and self._goodbye is _DONE:
             self._goodbye = failed
-        # RuntimeError: another has closed, unless we still can.
-        return not isinstance(error, RuntimeError) or await self._say_goodbye()
+        if not isinstance(error, RuntimeError) or await self._say_goodbye():
+            return True
+        if self._goodbye is failed:
+            self._goodbye = None  # another's close, so `_receive` goes on
+        return False
 
     async def _say_goodbye(self) -> bool:
         if self._goodbye is None:
@@ -316,6 +325,10 @@ class Connection:
         except asyncio.CancelledError:
             self._give_up()  # close() says that one may try again
             raise
+        except Exception:
+            self._give_up()
+            logger.exception("connection %s: cannot close", self.id)
+            return False
 
     def _evict_if_stuck(self) -> None:
         """See whether a send takes too long; one timer for many sends."""
@@ -456,10 +469,10 @@ class ConnectionManager:
         from then on. However the block is left, the connection is out of the
         manager and of all rooms before anything else runs. Then what is in
         its outbox is sent, within `close_timeout`, and it is closed as by
-        `lifecycle()`. Where the connection ends first, the block has that time
-        to end, too, and is cancelled then. After a block that failed, all
-        else, Litestar's close frame included, has `send_timeout`, and then the
-        task is cancelled.
+        `lifecycle()`, with 1011 if that could not be sent. Where the
+        connection ends first, the block has that time to end, too, and is
+        cancelled then. After a block that failed, all else, Litestar's close
+        frame included, has `send_timeout`, and then the task is cancelled.
 
         Enter and leave it in one task, as in a handler or the lifespan of a
         listener. Within the block, `receive` lets the writers go first. What a

@@ -579,9 +579,27 @@ async def test_what_cannot_be_sent_at_the_end_is_not_a_normal_end():
     async with ConnectionManager().connect(peer.socket) as connection:
         peer.failure = Mistake("of the server, once")
         connection.send("lost")
-        connection.close(4409, "replaced", flush=True)
+        connection.close(1000, flush=True)
         await listen(peer.socket)
-    assert peer.closes == [(4409, "replaced")]
+    assert peer.closes == [(1000, "")]
+
+
+async def test_a_close_frame_that_cannot_be_sent_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+):
+    peer = Peer()
+    async with ConnectionManager(close_timeout=2).connect(
+        peer.socket
+    ) as connection:
+        peer.failure = Mistake("of the server, once")
+        connection.close(4403, "out")
+        await settle()
+        peer.reads.clear()
+        await asyncio.sleep(60)
+    assert now() < 3
+    assert peer.closes == []
+    words = f"connection {connection.id}: cannot close"
+    assert caplog.messages == [words]
 
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
@@ -831,6 +849,22 @@ async def test_the_last_words_of_who_has_left_are_heard():
         assert connection.over
         heard = [text async for text in peer.socket.iter_data("text")]
     assert heard == ["goodbye"]
+
+
+async def test_what_a_client_said_before_its_server_closed_is_heard():
+    """Connection: what a client said before it left is handled."""
+    peer = Peer()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        for text in ("one", "two"):
+            peer.say(text)
+        peer.sent.append({"type": "websocket.close", "code": 1009})
+        peer.sent[-1]["reason"] = "by the server, of a frame after these"
+        peer.leave(1009)
+        connection.send("hello?")
+        await settle()
+        assert connection.over
+        heard = [text async for text in peer.socket.iter_data("text")]
+    assert heard == ["one", "two"]
 
 
 async def test_who_took_no_close_frame_is_not_sent_another():
