@@ -71,6 +71,13 @@ class Peer:
     def leave(self, code: int = 1005) -> None:
         self._inbox.put_nowait({"type": "websocket.disconnect", "code": code})
 
+    def close_by_itself(self) -> None:
+        """Do what a server does after a frame that breaks its rules."""
+        reason = "a frame after these"
+        message = {"type": "websocket.close", "code": 1009, "reason": reason}
+        self.sent.append(message)
+        self.leave(1009)
+
     def say(self, text: str) -> None:
         self._inbox.put_nowait({"type": "websocket.receive", "text": text})
 
@@ -857,14 +864,25 @@ async def test_what_a_client_said_before_its_server_closed_is_heard():
     async with ConnectionManager().connect(peer.socket) as connection:
         for text in ("one", "two"):
             peer.say(text)
-        peer.sent.append({"type": "websocket.close", "code": 1009})
-        peer.sent[-1]["reason"] = "by the server, of a frame after these"
-        peer.leave(1009)
+        peer.close_by_itself()
         connection.send("hello?")
         await settle()
         assert connection.over
         heard = [text async for text in peer.socket.iter_data("text")]
     assert heard == ["one", "two"]
+
+
+async def test_a_close_counts_though_the_server_closes_before():
+    """Connection: after close(), nothing that the client says is handled."""
+    peer = stalled()
+    async with ConnectionManager().connect(peer.socket) as connection:
+        connection.send("on its way")
+        await settle()
+        connection.close(4403, "out")
+        peer.say("and another thing")
+        peer.close_by_itself()
+        peer.reads.set()
+        assert [text async for text in peer.socket.iter_data("text")] == []
 
 
 async def test_who_took_no_close_frame_is_not_sent_another():
