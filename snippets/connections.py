@@ -27,7 +27,6 @@ from collections.abc import (
     Callable,
     Collection,
     Hashable,
-    Iterable,
     Iterator,
 )
 from contextlib import asynccontextmanager
@@ -190,15 +189,11 @@ class Connection:
             if self.over:
                 self._tell([(callback, at_once)])
 
-    def _tell(self, callbacks: Iterable[tuple[Callback, bool]]) -> None:
+    def _tell(self, callbacks: Collection[tuple[Callback, bool]]) -> None:
         """Call what is to be called at once, and have the others called."""
-        manager, at_once = self._manager, []
-        for callback, is_urgent in callbacks:
-            if is_urgent:
-                at_once.append(callback)
-            else:
-                manager._due.append((callback, self))
-        for callback in at_once:
+        manager = self._manager
+        manager._due.extend((each, self) for each, now in callbacks if not now)
+        for callback in [each for each, now in callbacks if now]:
             manager._call(callback, self)
         manager._settle()
 

@@ -837,9 +837,10 @@ async def test_who_goes_on_after_its_close_is_not_heard_for_ever():
             await peer.socket.receive_data("text")
 
     handler = asyncio.create_task(handle())
-    while not handler.done():
-        peer.say("and another thing")
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while not handler.done():
+            peer.say("and another thing")
+            await asyncio.sleep(0.1)
     await handler
     assert now() < 3
 
