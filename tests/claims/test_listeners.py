@@ -437,7 +437,8 @@ async def test_a_listener_with_a_dto_can_be_registered_again():
     apps = []
     for _ in range(20):
         apps.append(Litestar([order], openapi_config=None))
-        handler = apps[-1].routes[0].route_handler
+        route: Any = apps[-1].routes[0]
+        handler = route.route_handler
         addresses = id(apps[-1]) + id(handler)
         assert handler.handler_id.endswith(f"::{addresses}")
         assert await ask(apps[-1], '{"drink": "tea"}') == ["tea"]
