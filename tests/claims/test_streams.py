@@ -1,6 +1,7 @@
 """What is said about streams."""
 
 import asyncio
+import gc
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -21,6 +22,7 @@ from litestar.exceptions import (
 from litestar.handlers import send_websocket_stream
 
 from snippets.testing import connect
+from snippets.testing.faults import stalled
 
 from .conftest import hear, ticks
 
@@ -122,6 +124,36 @@ async def test_clean_up_that_awaits_needs_a_shield():
         async with connect(Litestar([websocket_stream("/")(stream)])) as ws:
             await ws.receive()
     assert done == ["started", "finished, shielded"]
+
+
+async def test_a_stream_is_cancelled_only_where_it_waits():
+    """When the client leaves, a stream is cancelled
+    → not while it stands at its `yield`: then its `finally` begins when
+    Python finds the generator unused, and the handler does not wait for it.
+    """
+    done: list[str] = []
+    gate, put_away = asyncio.Event(), asyncio.Event()
+
+    async def wrong() -> AsyncGenerator[str, None]:
+        try:
+            while True:
+                yield "hello"
+        except BaseException as error:
+            done.append(type(error).__name__)
+            raise
+        finally:
+            await gate.wait()
+            put_away.set()
+
+    async with stalled(
+        Litestar([websocket_stream("/")(wrong)]), buffer=1
+    ) as ws:
+        await ws.full()
+    assert not put_away.is_set()  # and yet the handler has ended
+    gc.collect()
+    gate.set()
+    await asyncio.wait_for(put_away.wait(), timeout=5)
+    assert done == ["GeneratorExit"]
 
 
 @pytest.mark.xfail(reason="no issue yet", raises=AssertionError)
