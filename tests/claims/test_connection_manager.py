@@ -125,7 +125,7 @@ async def test_the_pings_of_the_server_end_who_does_not_read(ws: Any):
     handler, which waits for the slow one, the server reads no pongs.
     """
     manager = SetAndLoop()
-    pings = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5}
+    pings = {"ws_ping_interval": 1.0, "ws_ping_timeout": 1.0}
     async with (
         serve(
             create_app(manager), ws=ws, timeout_graceful_shutdown=1, **pings
@@ -133,10 +133,11 @@ async def test_the_pings_of_the_server_end_who_does_not_read(ws: Any):
         server.connect("/chat", timeout=30) as ada,
         stalled(server, "/chat"),
     ):
-        while ada.closed is None:
-            with suppress(Closed):
-                await ada.send(BIG)
-                await ada.receive()
+        async with asyncio.timeout(30):
+            while ada.closed is None:
+                with suppress(Closed):
+                    await ada.send(BIG)
+                    await ada.receive()
         assert str(ada.closed) == "1011 'keepalive ping timeout'"
 
 

@@ -594,6 +594,7 @@ async def test_what_cannot_be_sent_at_the_end_is_not_a_normal_end():
 async def test_a_close_frame_that_cannot_be_sent_is_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ):
+    caplog.set_level("ERROR", "snippets")
     peer = Peer()
     async with ConnectionManager(close_timeout=2).connect(
         peer.socket
