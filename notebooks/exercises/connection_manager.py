@@ -10,6 +10,7 @@ from litestar.exceptions import WebSocketDisconnect, WebSocketException
 from litestar.params import FromPath
 
 from exercises import Exercise, Mistake, Mutant, Trial
+from exercises._report import described
 from snippets.connections import Connection, ConnectionManager
 from snippets.lifecycle import lifecycle
 from snippets.streams import pushing
@@ -22,6 +23,7 @@ TOO_MANY = "The client was slow, and heard more old news than it should."
 OLD_KEPT = "The newest were dropped, and the old ones were kept."
 TOO_FEW = "Some news were dropped though there was room for them."
 SHUFFLED = "The news came in another order."
+SHARED = "Two clients each hear a part of the news: do they share an outbox?"
 STILL_FOLLOWS = "The client has left, and somebody still follows the wire."
 STILL_WRITES = "The client has left, and the writer still waits for news."
 NOT_QUIET = "A client has left, as clients do, and it ended in an exception."
@@ -144,6 +146,25 @@ _DROPS_NEWEST = """            if len(outbox) < 3:
                 outbox.append(news)
             filled.set()
 """
+_OUTBOX = """        outbox: deque[str] = deque(maxlen=3)
+        filled = asyncio.Event()
+
+"""
+_ROUTE = '    @websocket("/news")\n'
+_SHARED = f"""    outbox: deque[str] = deque(maxlen=3)
+    filled = asyncio.Event()
+
+{_ROUTE}"""
+_ONE_BY_ONE = """                    while outbox:
+                        await socket.send_text(outbox.popleft())
+                    filled.clear()
+"""
+_ALL_AT_ONCE = """                    batch = list(outbox)
+                    outbox.clear()
+                    filled.clear()
+                    for each in batch:
+                        await socket.send_text(each)
+"""
 _PUT = """            outbox.append(news)  # a full deque drops its oldest
             filled.set()
 """
@@ -159,8 +180,13 @@ async def tells_all_news(trial: Trial) -> None:
             wire.happen(f"news {number}")
             likely = {"waiting": WAITED if wire.unwaited else NOTHING}
             await trial.expect(ws, f"news {number}", likely)
-        wire.happen("news 8", "news 9", "news 10")
-        _compare(trial, await _what_waits(ws), ["8", "9", "10"])
+        wire.happen(*_news(8, 11))
+        await _hears(trial, ws, _news(8, 11))
+        async with trial.stalled("/news", buffer=10_000) as another:
+            await a_moment()
+            wire.happen(*_news(11, 14))
+            await _hears(trial, ws, _news(11, 14), SHARED)
+            await _hears(trial, another, _news(11, 14), SHARED)
 
 
 async def keeps_the_three_newest(trial: Trial) -> None:
@@ -173,32 +199,55 @@ async def keeps_the_three_newest(trial: Trial) -> None:
             wire.happen(f"news {number}")
             await a_moment()
         await ws.full()  # one is on its way, and one waits for room
-        wire.happen(*(f"news {number}" for number in range(2, 10)))
-        _compare(trial, await _what_waits(ws), ["0", "1", "7", "8", "9"])
+        wire.happen(*_news(2, 10))
+        await _hears(trial, ws, _news(0, 2) + _news(7, 10))
+        wire.happen(*_news(10, 13))  # at once, for who takes all of them
+        await ws.full()
+        wire.happen(*_news(13, 20))
+        await _hears(trial, ws, _news(10, 12) + _news(17, 20))
+        wire.happen("news 20")  # and nothing before it
+        await _hears(trial, ws, ["news 20"])
 
 
-async def _what_waits(ws: Buffered) -> list[str]:
-    """Receive what can be received now."""
-    numbers = []
-    await a_moment()
-    while ws.held:
-        numbers.append(str(await ws.receive()).removeprefix("news "))
-        await a_moment()
-    return numbers
+def _news(first: int, end: int) -> list[str]:
+    return [f"news {number}" for number in range(first, end)]
 
 
-def _compare(trial: Trial, came: list[str], wanted: list[str]) -> None:
-    if came == wanted:
-        return
-    says = TOO_FEW
+async def _hears(
+    trial: Trial, ws: Buffered, wanted: list[str], instead: str = ""
+) -> None:
+    """Expect these news; if others come, wait for all that come.
+
+    Args:
+        trial: The trial.
+        ws: Who hears them.
+        wanted: The news.
+        instead: What it means if others come; if not given, that is guessed.
+    """
+    came: list[str] = []
+    while came != wanted and len(came) < 20:  # or it goes on for ever
+        heard = await trial.next(ws)
+        if isinstance(heard, TimeoutError) and came:
+            break
+        if not str(heard).startswith("news"):
+            likely = {"waiting": instead or NOTHING}
+            trial.miss(_listed(wanted), described(heard), likely)
+        came.append(str(heard))
+    if came != wanted:
+        likely = {"news": instead or _mixed_up(came, wanted)}
+        trial.miss(_listed(wanted), _listed(came), likely)
+
+
+def _listed(news: list[str]) -> str:
+    return ", ".join(news).replace(", news", ",")
+
+
+def _mixed_up(came: list[str], wanted: list[str]) -> str:
     if len(came) > len(wanted):
-        says = TOO_MANY
-    elif sorted(came) == sorted(wanted):
-        says = SHUFFLED
-    elif len(came) == len(wanted):
-        says = OLD_KEPT
-    words = [f"news {', '.join(each)}" for each in (wanted, came)]
-    trial.miss(*words, {"news": says})
+        return TOO_MANY
+    if sorted(came) == sorted(wanted):
+        return SHUFFLED
+    return OLD_KEPT if len(came) == len(wanted) else TOO_FEW
 
 
 async def ends_with_the_client(trial: Trial) -> None:
@@ -250,6 +299,8 @@ ticker = Exercise(
         Mutant(TOO_FEW, {"deque(maxlen=3)": "deque(maxlen=1)"}),
         Mutant(OLD_KEPT, {_PUT: _DROPS_NEWEST}),
         Mutant(SHUFFLED, {"outbox.popleft()": "outbox.pop()"}),
+        Mutant(SHARED, {_OUTBOX: "", _ROUTE: _SHARED}),
+        Mutant(TOO_MANY, {_ONE_BY_ONE: _ALL_AT_ONCE}),
         Mutant(WAITED, {"def tell": "async def tell"}),
         Mutant(STILL_FOLLOWS, {_LEFT: _LEFT.replace("unfollow", "follow")}),
         Mutant(STILL_WRITES, {_LEFT: _LEFT.replace("writer.", "# ")}),
