@@ -321,6 +321,7 @@ NEVER = (
     "a function, what is it called with?"
 )
 NO_SEAT = "Somebody is here, and has no seat."
+NAMESAKE = "Two have one name, one has left, and both seats are free."
 
 
 class Room:
@@ -414,6 +415,12 @@ _AFTERWARDS = """async with room.manager.connect(socket):
             room.free(name)
 """
 _AT_END = "            connection.at_end(lambda _: room.free(name))\n"
+_FREE_ALL = """            def free(_):
+                while name in room.taken:
+                    room.free(name)
+
+            connection.at_end(free)
+"""
 _READ = "                room.read(text)\n"
 _TAKE = "            room.take(name)\n"
 _CONNECT = "        async with room.manager.connect(socket) as connection:\n"
@@ -430,6 +437,13 @@ async def has_a_seat(trial: Trial) -> None:
             _taken(trial, room, ["ada", "bob"], {"seats": NO_SEAT})
         await a_moment()
         _taken(trial, room, ["ada"], {"seats": NEVER})
+        _freed_once(trial, room)
+        async with trial.connect("/seat/ada"):
+            await a_moment()
+            _taken(trial, room, ["ada", "ada"], {"seats": NO_SEAT})
+        await a_moment()
+        likely = {"seats taken by nobody": NAMESAKE, "seats": NEVER}
+        _taken(trial, room, ["ada"], likely)
     trial.expect_no_exception()
     _taken(trial, room, [], {"seats": NEVER})
 
@@ -454,9 +468,7 @@ async def frees_it_at_once(trial: Trial) -> None:
             connection.close(1001, "we close")
         _taken(trial, room, [], {"seats": LATE})
         await trial.expect(ada, Closed(1001))
-    if room.surplus:
-        freed = "freed more than once"
-        trial.miss("freed once", freed, {"freed": TWICE})
+    _freed_once(trial, room)
 
 
 async def leaves_the_refused_outside(trial: Trial) -> None:
@@ -476,6 +488,12 @@ def _taken(
         words = [", ".join(each) or "nobody" for each in (wanted, room.taken)]
         want, came = (f"seats taken by {each}" for each in words)
         trial.miss(want, came, likely)
+
+
+def _freed_once(trial: Trial, room: Room) -> None:
+    if room.surplus:
+        freed = "freed more than once"
+        trial.miss("freed once", freed, {"freed": TWICE})
 
 
 seats = Exercise(
@@ -500,6 +518,11 @@ seats = Exercise(
         Mutant(NEVER, {_AT_END: ""}),
         Mutant(NEVER, {"lambda _:": "lambda:"}),
         Mutant(NO_SEAT, {_TAKE: ""}),
+        Mutant(
+            NO_SEAT,
+            {_TAKE: f"            if name not in room.taken:\n    {_TAKE}"},
+        ),
+        Mutant(NAMESAKE, {_AT_END: _FREE_ALL}),
         Mutant(
             TWICE,
             {_READ: f"{_READ}            room.free(name)\n"},
