@@ -30,6 +30,7 @@ LET_IN = "Somebody sits down who may not."
 ENDED = "A refusal ended the connection: what did `join` raise?"
 MIXED_UP = "Who may not join is not told that the table is full."
 OVERHEARD = "An answer was for somebody else."
+MOVED = "Who asks for a chair at a second table loses that at the first."
 AGAIN = "Who asks again and has a chair keeps it, and needs no second one."
 NEITHER = "Two asked for the last chair at the same time, and nobody got it."
 
@@ -156,6 +157,7 @@ async def seats_two(trial: Trial) -> None:
         await _sit(trial, cleo, "go", "joined", full=ALL_TABLES)
         await _sit(trial, bob, "go", "joined", full=ALL_TABLES)
         await _sit(trial, ada, "go", "full", **full)
+        await _sit(trial, cleo, "chess", "full", joined=MOVED)
 
 
 async def frees_chairs(trial: Trial) -> None:
@@ -182,6 +184,14 @@ async def refuses(trial: Trial) -> None:
     async with trial.connect("/games/eve") as eve:
         await _sit(trial, eve, "go", "refused", joined=LET_IN, full=MIXED_UP)
         await _sit(trial, eve, "chess", "joined", refused=MIXED_UP)
+        async with (
+            trial.connect("/games/ada") as ada,
+            trial.connect("/games/bob") as bob,
+        ):
+            for client in (ada, bob):
+                await _sit(trial, client, "go", "joined", full=SITS)
+            full = {"joined": LET_IN, "full": MIXED_UP}
+            await _sit(trial, eve, "go", "refused", **full)
 
 
 async def seats_one_at_the_last_chair(trial: Trial) -> None:
@@ -248,6 +258,28 @@ tables = Exercise(
         ),
         Mutant(ENDED, {"except MessageError": "except ValueError"}),
         Mutant(MIXED_UP, {'{"refused": table}': '{"full": table}'}),
+        Mutant(
+            MIXED_UP,
+            {
+                "                try:\n": (
+                    "                seated = rooms.members(table)\n"
+                    "                if guest not in seated and seated[1:]:\n"
+                    '                    guest.send({"full": table})\n'
+                    "                    continue\n"
+                    "                try:\n"
+                )
+            },
+        ),
+        Mutant(
+            MOVED,
+            {
+                "await rooms.join(guest, table)": (
+                    "for each in rooms.of(guest):\n"
+                    "                        rooms.leave(guest, each)\n"
+                    "                    await rooms.join(guest, table)"
+                )
+            },
+        ),
         Mutant(
             OVERHEARD,
             {
