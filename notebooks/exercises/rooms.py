@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, WebSocket, websocket
@@ -310,11 +310,15 @@ tables = Exercise(
 
 
 SOCKETS = "Somebody with two tabs is in the list twice."
+UNSORTED = "The right names are in the list, and it is not sorted."
 ONE_TAB = (
     "One of two tabs was closed, and somebody who is there is not listed."
 )
 UNTOLD = "Who comes is not told who is there."
-OTHERS = "The others are not told that somebody has come or gone."
+OTHERS = (
+    "The others are not told that somebody has come or gone, or not within "
+    "1.5 s, which is how long the check waits."
+)
 GONE = "Somebody who has gone is still listed, or somebody is missing."
 TOO_EARLY = (
     "Somebody was listed before the news of them, and was gone before there "
@@ -396,16 +400,24 @@ def corridor_by_hand() -> Litestar:
     return Litestar([corridor])
 
 
-TEA, CAKE = {"ada", "bob", "cleo"}, {"dan", "eve"}
+TEA, CAKE = {"ada", "bob", "cleo"}, {"dan", "eve", "fay"}
 """Who is ever in these rooms."""
+PATIENCE = 1.5
+"""For how many time-outs to wait for news, where anything is told at all."""
 
 
 class Visitor:
-    """Somebody in a room, who is told who is there, sooner or later."""
+    """Somebody in a room, who is told who is there, sooner or later.
+
+    Attributes:
+        here: Who was on the last list.
+    """
 
     def __init__(self, trial: Trial, client: Client, room: str) -> None:
         self.trial, self.client = trial, client
         self.known = TEA if room == "tea" else CAKE
+        self.patience = PATIENCE * client.timeout
+        self.here: list[str] = []
 
     async def sees(self, *names: str, mistake: str, untold: str) -> None:
         """Expect to be told that these are there, after any other lists.
@@ -422,14 +434,39 @@ class Visitor:
             if not isinstance(heard, str):
                 came = came or heard
                 break
-            came, likely = _loaded(heard), {"text": mistake}
-            if not _names(came) <= self.known:
-                likely = {"text": ELSEWHERE}
+            came = self._read(heard)
+            likely = {"text": self._mistake(names) or mistake}
+            if not {*self.here} <= self.known:
                 break
         if came != wanted:
             shown = json.dumps(came) if isinstance(came, dict) else came
             expected = described(json.dumps(wanted))
             self.trial.miss(expected, described(shown), likely)
+
+    async def hears_of(self, name: str) -> None:
+        """Wait for a list that somebody is on."""
+        while name not in self.here:
+            heard = await self.trial.next(self.client)
+            if not isinstance(heard, str):
+                likely = {"waiting": OTHERS}
+                wanted = f"a list with {name!r}"
+                self.trial.miss(wanted, described(heard), likely)
+            self._read(heard)
+
+    def _read(self, text: str) -> object:
+        self.client.timeout = self.patience
+        message = _loaded(text)
+        here = message.get("here") if isinstance(message, dict) else None
+        self.here = [*map(str, here)] if isinstance(here, list) else []
+        return message
+
+    def _mistake(self, wanted: Sequence[str]) -> str:
+        """Say what is wrong with the last list, whoever should be on it."""
+        if not {*self.here} <= self.known:
+            return ELSEWHERE
+        if len({*self.here}) < len(self.here):
+            return SOCKETS
+        return UNSORTED if {*self.here} == {*wanted} else ""
 
 
 def _loaded(text: str) -> object:
@@ -437,11 +474,6 @@ def _loaded(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _names(message: object) -> set[object]:
-    here = message.get("here") if isinstance(message, dict) else None
-    return {str(name) for name in here} if isinstance(here, list) else set()
 
 
 @asynccontextmanager
@@ -457,7 +489,7 @@ async def tells_who_is_there(trial: Trial) -> None:
     async with _visit(trial, "tea", "cleo") as cleo:
         await cleo.sees("cleo", mistake=OTHERS, untold=UNTOLD)
         async with _visit(trial, "tea", "ada") as ada:
-            await ada.sees("ada", "cleo", mistake=SOCKETS, untold=UNTOLD)
+            await ada.sees("ada", "cleo", mistake=GONE, untold=UNTOLD)
             await cleo.sees("ada", "cleo", mistake=GONE, untold=OTHERS)
         await cleo.sees("cleo", mistake=GONE, untold=TOO_EARLY)
 
@@ -467,10 +499,10 @@ async def counts_people(trial: Trial) -> None:
     async with _visit(trial, "tea", "cleo") as cleo:
         await cleo.sees("cleo", mistake=OTHERS, untold=UNTOLD)
         async with _visit(trial, "tea", "ada") as laptop:
-            await laptop.sees("ada", "cleo", mistake=SOCKETS, untold=UNTOLD)
-            await cleo.sees("ada", "cleo", mistake=SOCKETS, untold=OTHERS)
+            await laptop.sees("ada", "cleo", mistake=GONE, untold=UNTOLD)
+            await cleo.sees("ada", "cleo", mistake=GONE, untold=OTHERS)
             async with _visit(trial, "tea", "ada") as phone:
-                await phone.sees("ada", "cleo", mistake=SOCKETS, untold=UNTOLD)
+                await phone.sees("ada", "cleo", mistake=GONE, untold=UNTOLD)
             async with _visit(trial, "tea", "bob"):
                 all_three = "ada", "bob", "cleo"
                 await cleo.sees(*all_three, mistake=ONE_TAB, untold=OTHERS)
@@ -489,11 +521,22 @@ async def takes_off_who_has_gone(trial: Trial) -> None:
                     visit = _visit(trial, "tea", "cleo")
                     phone = await tabs.enter_async_context(visit)
                 await phone.sees("cleo", mistake=TOO_EARLY, untold=UNTOLD)
+    for room in ("cake", "wine"):  # also in case that one is slow
+        async with _visit(trial, room, "fay") as fay:
+            await fay.sees("fay", mistake=OTHERS, untold=UNTOLD)
+            async with _visit(trial, room, "dan"):
+                await asyncio.sleep(0.001)  # she comes later than he
+                async with _visit(trial, room, "eve"):
+                    await fay.hears_of("dan")
+                # Now he is news, and she is not, and will not be.
+                if "eve" in fay.here:
+                    early = {"mistake": TOO_EARLY, "untold": TOO_EARLY}
+                    await fay.sees("dan", "fay", **early)
 
 
 async def keeps_rooms_apart(trial: Trial) -> None:
     """Tells in a room only what happens in it."""
-    wrong = {"mistake": SOCKETS, "untold": OTHERS}
+    wrong = {"mistake": GONE, "untold": OTHERS}
     async with _visit(trial, "tea", "ada") as ada:
         await ada.sees("ada", **wrong)
         async with (
@@ -544,7 +587,23 @@ corridor = Exercise(
                 )
             },
         ),
+        Mutant(
+            UNSORTED,
+            {
+                "sorted(map(str, rooms.announced(room)))": (
+                    "sorted(map(str, rooms.announced(room)), reverse=True)"
+                )
+            },
+        ),
         Mutant(TOO_EARLY, {"rooms.announced(room)": "rooms.people(room)"}),
+        Mutant(
+            TOO_EARLY,
+            {
+                "rooms.send(room, here(room))": (
+                    'rooms.send(room, {"here": sorted(rooms.people(room))})'
+                )
+            },
+        ),
         Mutant(
             ONE_TAB,
             {
