@@ -219,26 +219,31 @@ class Peer:
         self.leave(1006)
 
 
-async def three(app: Litestar, log: Callable[[str], None]) -> None:
-    """Ada and Bob are here, Ada says something, and Eve comes.
+async def three(
+    create: Callable[[], Litestar], log: Callable[[str], None]
+) -> None:
+    """Ada and Bob are here, Ada says something, and a bit later Eve comes.
 
     Args:
-        app: A chat at `/chat`.
+        create: Makes a chat at `/chat`.
         log: Called with all that happens.
 
     Raises:
         AssertionError: Somebody is thrown out.
     """
+    app = create()
     peers = [Peer(app, name, log) for name in ("ada", "bob", "eve")]
     ada, bob, eve = peers
     async with asyncio.TaskGroup() as tasks:
         for peer in (ada, bob):
             tasks.create_task(peer.run())
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)
         log("ada says tea?")
         ada.say("tea?")
+        for _ in range(10):
+            await asyncio.sleep(0)
         tasks.create_task(eve.run())
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)
         for peer in peers:
             peer.leave()
     for peer in peers:

@@ -177,7 +177,8 @@ class Connection:
         It is called before the event loop runs anything else, however the
         connection ends, but after a broadcast or such a function that is
         under way, and in the order of adding; at once if it has ended. What it
-        raises is logged.
+        raises is logged. That a client has left is known when the block
+        receives, or a send fails.
 
         Args:
             callback: The function; adding it again changes nothing.
@@ -401,7 +402,8 @@ class ConnectionManager:
             there is still no room, as `disconnect`.
         send_timeout: How long a client may take to take a message, in
             seconds, before it is closed with 1013.
-        close_timeout: How long a connection may take to end, in seconds.
+        close_timeout: How long a connection may take to end, in seconds. The
+            server may keep the socket of a client that takes nothing longer.
 
     Raises:
         ValueError: There is no such `when_full`.
