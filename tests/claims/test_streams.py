@@ -128,8 +128,8 @@ async def test_clean_up_that_awaits_needs_a_shield():
 
 async def test_a_stream_is_cancelled_only_where_it_waits():
     """When the client leaves, a stream is cancelled
-    → not while it stands at its `yield`: then its `finally` begins when
-    Python finds the generator unused, and the handler does not wait for it.
+    → half true: not while it stands at its `yield`; then its `finally` begins
+    when Python finds the generator unused, and the handler does not wait.
     """
     done: list[str] = []
     gate, put_away = asyncio.Event(), asyncio.Event()
