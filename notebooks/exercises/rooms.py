@@ -560,11 +560,12 @@ async def refuses_names(trial: Trial) -> None:
 corridor = Exercise(
     task="Write `create_corridor()` with a handler at "
     "`/rooms/{room}/{name}`. Who connects is in that room. All in a room are "
-    'sent `{"here": ["ada", "bob"]}`, sorted, when somebody has come or gone, '
-    "and each new connection is sent at once whom the others have been told "
-    "of, which may leave out itself. Who has gone must not stay on anybody's "
-    "list. People count, not tabs, and nothing is told in other rooms. What "
-    "`check_name` refuses is refused before the connection is accepted.",
+    'sent `{"here": ["ada", "bob"]}`, sorted, when somebody has come or gone. '
+    "And each new connection is sent a list at once: of those whom the others "
+    "have been told of, so perhaps without itself. Who has gone must not stay "
+    "on anybody's list. People count, not tabs, and nothing is told in other "
+    "rooms. What `check_name` refuses is refused before the connection is "
+    "accepted.",
     stub=corridor_stub,
     checks=[
         tells_who_is_there,
