@@ -107,7 +107,7 @@ async def test_send_returns_when_the_client_has_the_message(ws: Any):
     async with (
         serve(create_app(manager), ws=ws) as server,
         stalled(server, "/chat") as slow,
-        server.connect("/chat", timeout=0.5) as ada,
+        server.connect("/chat", timeout=1) as ada,
     ):
         with suppress(TimeoutError):
             while True:
@@ -147,7 +147,7 @@ async def test_with_gather_a_slow_client_delays_only_itself():
     """
     app = create_app(Gather())
     async with (
-        connect(app, "/chat", timeout=0.1) as ada,
+        connect(app, "/chat") as ada,
         connect(app, "/chat") as bob,
         stalled(app, "/chat", buffer=1) as slow,
     ):
@@ -156,6 +156,7 @@ async def test_with_gather_a_slow_client_delays_only_itself():
         await slow.full()
         for word in ("one", "two"):
             assert [await each.receive() for each in (ada, bob)] == [word] * 2
+        ada.timeout = 0.1
         with pytest.raises(TimeoutError):
             await ada.receive()
 

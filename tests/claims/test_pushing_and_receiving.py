@@ -165,7 +165,7 @@ async def test_a_stream_that_is_silent_ends_when_its_client_has_gone():
                 pass
 
     with pytest.raises(TimeoutError, match="handler was still running"):
-        async with connect(Litestar([chat]), timeout=0.3) as client:
+        async with connect(Litestar([chat]), timeout=1) as client:
             await client.receive()
 
 

@@ -27,7 +27,7 @@ from snippets.testing.faults import stalled
 from .conftest import hear, ticks
 
 Socket = WebSocket[Any, Any, Any]
-PATIENCE = 0.3
+PATIENCE = 1.0
 """How long to wait for what does not come, in seconds."""
 
 

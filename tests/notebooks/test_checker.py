@@ -54,7 +54,7 @@ HELLO = Exercise(
 async def check(answer: object) -> Report:
     before = asyncio.all_tasks()
     async with asyncio.timeout(10):
-        report = await HELLO.check(answer, timeout=0.2)
+        report = await HELLO.check(answer, timeout=0.5)
     assert asyncio.all_tasks() == before
     return report
 
@@ -355,11 +355,11 @@ async def elsewhere(socket: WebSocket) -> None:
 async def speaks_http() -> None: ...
 
 
-NOTHING_CAME = "waiting for a message: nothing happened within 0.2 s"
+NOTHING_CAME = "waiting for a message: nothing happened within 0.5 s"
 UNDECIDED = (
-    "connecting to /: the app neither accepted nor refused within 0.2 s"
+    "connecting to /: the app neither accepted nor refused within 0.5 s"
 )
-STILL_RUNNING = "the handler was still running 0.2 s after the client had left"
+STILL_RUNNING = "the handler was still running 0.5 s after the client had left"
 GONE = "no close frame (1006)"
 REFUSED = "refused (HTTP 403)"
 CRASHED = "close 4500 'Internal Server Error'"
@@ -562,7 +562,7 @@ async def test_what_a_check_needs_and_does_not_say(
     answer: object, wanted: str
 ):
     report = await replace(HELLO, checks=[hears_thanks]).check(
-        answer, timeout=0.2
+        answer, timeout=0.5
     )
     (outcome,) = report.outcomes
     assert outcome.missed is not None

@@ -35,15 +35,17 @@ async def test_one_who_does_not_read_stops_the_loop_for_all_after_it():
     async with (
         connect(app, "/chat") as ada,
         stalled(app, "/chat", buffer=1) as slow,
-        connect(app, "/chat", timeout=0.05) as bob,
+        connect(app, "/chat") as bob,
     ):
         await ada.send(TEXT)
         assert [await one.receive() for one in (ada, bob)] == [TEXT] * 2
         await ada.send(TEXT)
         await slow.full()
         assert await ada.receive() == TEXT
+        patience, bob.timeout = bob.timeout, 0.05
         with pytest.raises(TimeoutError):
             await bob.receive()
+        bob.timeout = patience
         assert standing().splitlines() == [
             "await connection.send_text(text)",
             "text = await socket.receive_text()",
@@ -56,7 +58,7 @@ async def test_one_who_does_not_read_stops_the_loop_for_all_after_it():
 async def test_with_gather_all_others_hear_and_only_the_sender_waits():
     app = create_app(Gather())
     async with (
-        connect(app, "/chat", timeout=0.05) as ada,
+        connect(app, "/chat") as ada,
         stalled(app, "/chat", buffer=1) as slow,
         connect(app, "/chat") as bob,
     ):
@@ -65,6 +67,7 @@ async def test_with_gather_all_others_hear_and_only_the_sender_waits():
         await slow.full()
         for one in (ada, bob):
             assert [await one.receive() for _ in range(2)] == [TEXT] * 2
+        ada.timeout = 0.05
         with pytest.raises(TimeoutError):
             await ada.receive()
 

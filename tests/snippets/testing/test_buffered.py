@@ -179,13 +179,15 @@ async def test_a_close_waits_too():
 
 
 async def test_full_has_a_time_out():
-    async with buffered(app_of(echo), timeout=SOON) as client:
+    async with buffered(app_of(echo)) as client:
+        client.timeout = SOON
         with pytest.raises(TimeoutError, match="waiting to be full"):
             await client.full()
 
 
 async def test_resume_has_a_time_out_if_the_connection_stays_open():
-    async with buffered(app_of(echo), timeout=SOON) as client:
+    async with buffered(app_of(echo)) as client:
+        client.timeout = SOON
         with pytest.raises(TimeoutError, match="waiting for a message"):
             await client.resume()
 

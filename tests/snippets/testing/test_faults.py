@@ -304,9 +304,10 @@ async def test_a_close_arrives_in_both_directions(server: Server, app: App):
 async def test_then_nothing_arrives_and_nobody_is_told(
     server: Server, app: App
 ):
-    async with half_open(server, "/echo", timeout=SOON) as client:
+    async with half_open(server, "/echo") as client:
         client.cut()
         await client.send("into the void")
+        client.timeout = SOON
         with pytest.raises(TimeoutError):
             await client.receive()
         assert app.heard == []
@@ -318,10 +319,11 @@ async def test_the_server_s_pings_find_out(implementation: str, app: App):
     pings: Any = {"ws_ping_interval": 0.05, "ws_ping_timeout": 0.05}
     async with (
         serve(app, ws=implementation, **pings) as server,
-        half_open(server, "/listen", timeout=SOON) as client,
+        half_open(server, "/listen") as client,
     ):
         client.cut()
         await soon(app.ended)
+        client.timeout = SOON
         with pytest.raises(TimeoutError):  # the client knows nothing
             await client.receive()
 
@@ -382,7 +384,8 @@ async def test_a_server_that_reads_takes_all(
 async def test_one_that_does_not_takes_what_its_kernel_takes(
     server: Server, app: App
 ):
-    async with raw(server, "/listen_to_ten", timeout=SOON) as client:
+    async with raw(server, "/listen_to_ten") as client:
+        client.timeout = SOON
         assert 10 < await flood(client, "x" * KIB * 64, ENOUGH) < ENOUGH
     app.enough.set()
     assert len(app.heard) == 10

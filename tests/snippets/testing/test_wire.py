@@ -542,7 +542,8 @@ async def test_who_waits_when_it_leaves_does_no_harm():
         await reader.read(1)
         await answering.wait()
 
-    async with scripted(script) as server, raw(server, timeout=SOON) as client:
+    async with scripted(script) as server, raw(server) as client:
+        client.timeout = SOON
         waiting = asyncio.create_task(client.receive())
         await asyncio.sleep(0)
         number = client._line.fileno()
