@@ -247,7 +247,7 @@ async def test_who_has_gone_is_out(
 async def test_a_dead_line_is_noticed(serving: Serving):
     """Connection: who is silent without a FIN is out after a missed pong."""
     hall = Hall()
-    pings = {"ws_ping_interval": 0.1, "ws_ping_timeout": 0.1}
+    pings = {"ws_ping_interval": 0.25, "ws_ping_timeout": 0.25}
     async with (
         serving(hall.app, **pings) as server,
         half_open(server) as client,

@@ -316,7 +316,7 @@ async def test_then_nothing_arrives_and_nobody_is_told(
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 async def test_the_server_s_pings_find_out(implementation: str, app: App):
-    pings: Any = {"ws_ping_interval": 0.05, "ws_ping_timeout": 0.05}
+    pings: Any = {"ws_ping_interval": 0.25, "ws_ping_timeout": 0.25}
     async with (
         serve(app, ws=implementation, **pings) as server,
         half_open(server, "/listen") as client,
