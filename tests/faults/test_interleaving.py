@@ -16,6 +16,7 @@ from naive import Peer, SetAndLoop, create_app, three
 from snippets.closing import AnySocket
 from snippets.connections import Connection, ConnectionManager
 from snippets.rooms import Rooms
+from snippets.testing.clock import Skipping
 from snippets.testing.interleave import Log, explore
 
 ORDERS = 1500
@@ -150,7 +151,8 @@ def test_the_copied_manager_throws_out_who_talks_in_an_order_that_is_found():
         return create_app(SetAndLoop())
 
     log: list[str] = []
-    asyncio.run(three(create, log.append))
+    with asyncio.Runner(loop_factory=Skipping) as loop:
+        loop.run(three(create, log.append))
     assert log == CALM
 
     failure = explore(lambda log: three(create, log))
